@@ -1,0 +1,124 @@
+"""The contract between simulation, arm, store, classifier and policy, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import draccus
+
+from data.errors import UserError
+
+
+class SpecMismatch(UserError, ValueError):
+    """Two artefacts that meet were made for different specs; the message lists the keys that differ."""
+
+
+@dataclass(frozen=True)
+class CameraSpec:
+    """How a native camera frame becomes a model image."""
+
+    name: str
+    crop: tuple[float, float, float, float]  # top, left, height, width as fractions of the native frame
+    size_px: int  # the crop is resized to size_px × size_px
+
+
+@dataclass(frozen=True)
+class StateField:
+    """A named slice of the state vector. Only measured or commanded quantities have a field."""
+
+    name: str
+    size: int
+    unit: str
+    low: float  # physical range, used for fixed normalisation to [-1, 1]
+    high: float
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """What an observation holds; this list is the allow-list."""
+
+    cameras: tuple[CameraSpec, ...]  # recorded; the classifier may use all of them
+    policy_cameras: tuple[str, ...]  # the subset that the policy and the critics see
+    state: tuple[StateField, ...]
+
+    @property
+    def state_dim(self) -> int:
+        """Length D of the state vector."""
+        return sum(f.size for f in self.state)
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """End-effector deltas x, y, z and an absolute gripper command, each in [-1, 1]."""
+
+    names: tuple[str, ...] = ("dx", "dy", "dz", "gripper")
+    step_m: float = 0.01  # commanded end-effector motion per unit and step
+    leash_m: float = 0.04  # the commanded position stays within this distance of the measured one
+    gripper_closed_rad: float = -0.17
+    gripper_open_rad: float = 0.65
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """Everything that has to be equal for a policy to mean the same thing on two arms."""
+
+    name: str
+    observation: ObservationSpec
+    action: ActionSpec = field(default_factory=ActionSpec)
+    rate_hz: float = 10.0
+    inner_steps: int = 5  # goal positions written per step, interpolated linearly
+    time_limit_steps: int = 80
+    start_low_m: tuple[float, float, float] = (0.19, -0.05, 0.09)  # box of start positions, ee in base
+    start_high_m: tuple[float, float, float] = (0.27, 0.05, 0.13)
+    workspace_low_m: tuple[float, float, float] = (0.16, -0.14, 0.008)  # commanded ee in base
+    workspace_high_m: tuple[float, float, float] = (0.31, 0.14, 0.20)
+    wrist_roll_rad: float = 1.5707963  # locked; the fingers close along y
+
+    def to_json(self) -> str:
+        """Return the canonical JSON text of this spec."""
+        return json.dumps(draccus.encode(self), sort_keys=True, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> TaskSpec:
+        """Read back what `to_json` wrote; an unknown or missing key is an error."""
+        return draccus.decode(TaskSpec, json.loads(text))
+
+    @staticmethod
+    def load(path: Path) -> TaskSpec:
+        """Read a spec file."""
+        return TaskSpec.from_json(Path(path).read_text())
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+def require_same(expected: TaskSpec, found: TaskSpec, what: str) -> None:
+    """Raise `SpecMismatch` with a key-by-key diff unless both specs are equal."""
+    if expected.fingerprint == found.fingerprint:
+        return
+    ours, theirs = _flat(json.loads(expected.to_json())), _flat(json.loads(found.to_json()))
+    lines = [
+        f"  {k}: this session has {ours.get(k, '(absent)')}, {what} has {theirs.get(k, '(absent)')}"
+        for k in sorted(ours.keys() | theirs.keys())
+        if ours.get(k) != theirs.get(k)
+    ]
+    raise SpecMismatch(
+        f"{what} was made for another task spec:\n" + "\n".join(lines) + "\nUse one made for this spec, or "
+        "start this session with the spec of that artefact (--task=PATH/spec.json)."
+    )
+
+
+def _flat(tree: object, prefix: str = "") -> dict[str, object]:
+    """Flatten nested JSON to {"a.b.0": leaf}."""
+    if isinstance(tree, dict):
+        items = list(tree.items())
+    elif isinstance(tree, list):
+        items = list(enumerate(tree))
+    else:
+        return {prefix.rstrip("."): tree}
+    return {k: v for key, sub in items for k, v in _flat(sub, f"{prefix}{key}.").items()}

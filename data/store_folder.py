@@ -1,0 +1,93 @@
+"""The folder of an episode store: its writer lock and its store.json."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from data.episode_codec import fsync_path
+from data.errors import UserError
+from data.schema import SCHEMA_VERSION
+from data.spec import TaskSpec
+
+
+class StoreLocked(UserError):
+    """Another process writes to this store."""
+
+
+def lock_folder(path: Path) -> IO[str]:
+    """Take the writer lock; it is held until the returned file is closed or the process ends.
+
+    Raises:
+        StoreLocked: another process holds it; the message names its pid.
+    """
+    file = open(path / "writer.lock", "a+")  # noqa: SIM115 - held until close
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise StoreLocked(
+            f"{path} is being written by the process with pid {holder}; a store has one writer at a time.\n"
+            f"Stop that process (`hilserl status` shows what runs), or open the store for reading only."
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def refuse_foreign_folder(path: Path) -> None:
+    """Raise `UserError` when a new store would be made in a folder that holds something else."""
+    if (path / "store.json").exists():
+        return
+    others = sorted(p.name for p in path.iterdir() if p.name != "writer.lock" and not p.name.startswith("."))
+    if others:
+        raise UserError(
+            f"{path} is no episode store (store.json is missing) and is not empty: it holds "
+            f"{', '.join(others[:5])}.\nName a folder that is new or empty."
+        )
+
+
+def write_store_json(path: Path, spec: TaskSpec) -> None:
+    """Make `path` a store: write store.json whole or not at all."""
+    text = json.dumps(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "spec": json.loads(spec.to_json()),
+        },
+        indent=1,
+    )
+    temporary = path / ".store.json.tmp"
+    temporary.write_text(text)
+    fsync_path(temporary)
+    temporary.rename(path / "store.json")
+    fsync_path(path)
+
+
+def read_store_json(path: Path) -> TaskSpec:
+    """Return the task spec that a store was made for.
+
+    Raises:
+        UserError: there is no store at `path`, or it has another schema version.
+    """
+    try:
+        content = json.loads((path / "store.json").read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"there is no episode store at {path} (store.json is missing). "
+            "Name the folder of a store, or make one with `hilserl record`."
+        ) from None
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {content['schema_version']}, this program reads version "
+            f"{SCHEMA_VERSION}.\nUse the program version that wrote it, "
+            "or convert it with `hilserl data repair`."
+        )
+    return TaskSpec.from_json(json.dumps(content["spec"]))

@@ -1,0 +1,1 @@
+"""Networks and algorithms. Nothing here knows a robot, a file or a process."""

@@ -1,0 +1,130 @@
+"""The `hilserl` command: looks a name up, imports that one module, and hands it the remaining arguments.
+
+Modules are named by string, so that help needs no heavy import and a command of `sim_pretrain` can be started
+without an import that points the wrong way. A command module has `main(argv: list[str]) -> int`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+from typing import NamedTuple
+
+from data.errors import UserError
+
+
+class Command(NamedTuple):
+    """Where a command lives, and what it says about itself."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "sim_pretrain.demo",
+        "Run the whole loop on an emulated arm with a scripted operator; needs no hardware.",
+    ),
+    "rig": Command("sim_pretrain.rig.rig", "Start an emulated SO-101 behind a serial port, with cameras."),
+    "pretrain": Command(
+        "sim_pretrain.pretrain", "Make the policy in simulation (`--method=distill`); needs no hardware."
+    ),
+    "record": Command(
+        "hilserl.commands.record",
+        "Record episodes; hold Y (gamepad) while the task is done to label success.",
+    ),
+    "classifier train": Command(
+        "hilserl.commands.classifier_train", "Train the success classifier; splits by episode and session."
+    ),
+    "train": Command(
+        "hilserl.commands.train",
+        "Train on the arm with a person in the loop: learner and actor together.",
+    ),
+    "actor": Command("hilserl.commands.actor", "The half of `train` that moves the arm."),
+    "learner": Command("hilserl.commands.learner", "The half of `train` that updates the policy."),
+    "eval": Command("hilserl.commands.eval", "Run N untouched episodes; report success with its interval."),
+    "status": Command(
+        "hilserl.commands.status", "Summarise a run: episodes, success, what a resume would restore."
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    name, rest = split_name(arguments)
+    starts_a_name = any(known.startswith(f"{name} ") for known in COMMANDS)
+    if starts_a_name and rest in (["-h"], ["--help"]):
+        print(overview(f"{name} "))
+        return 0
+    if name not in COMMANDS:
+        print(unknown(arguments), file=sys.stderr)
+        return 2
+    return run(name, rest)
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Import the module of a known command and run it; errors meant for a person come without a traceback."""
+    sys.argv[0] = f"hilserl {name}"  # what argparse puts into its usage line
+    try:
+        return importlib.import_module(COMMANDS[name].module).main(arguments)
+    except KeyboardInterrupt:
+        print(f"\nhilserl {name}: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not is_for_people(error):
+            raise
+        print(f"hilserl {name}: {error}", file=sys.stderr)
+        return 1
+
+
+def split_name(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the command that the arguments begin with, one word or two, and what follows it."""
+    two_words = " ".join(arguments[:2])
+    if two_words in COMMANDS:
+        return two_words, arguments[2:]
+    return arguments[0], arguments[1:]
+
+
+def overview(prefix: str = "") -> str:
+    """Return the help text that lists every command whose name starts with `prefix`."""
+    chosen = {name: command for name, command in COMMANDS.items() if name.startswith(prefix)}
+    width = max(map(len, chosen))
+    return "\n".join(
+        [
+            f"usage: hilserl {prefix}<command> [--flag=value ...]",
+            "",
+            "Human-in-the-loop fine-tuning for the SO-101 arm.",
+            "",
+            *(f"  {name:<{width}}  {command.help}" for name, command in chosen.items()),
+            "",
+            "`hilserl <command> --help` lists the flags of a command.",
+        ]
+    )
+
+
+def unknown(arguments: list[str]) -> str:
+    """Return the error for arguments that begin with no command: the nearest name, and all of them."""
+    one, two = arguments[0], " ".join(arguments[:2])
+    near = [name for name in COMMANDS if name.startswith(f"{one} ")]
+    near = (
+        near or difflib.get_close_matches(two, COMMANDS, n=1) or difflib.get_close_matches(one, COMMANDS, n=1)
+    )
+    hint = f" Did you mean `hilserl {near[0]}`?" if near else ""
+    return f"hilserl: no command `{one}`.{hint} Accepted: {', '.join(COMMANDS)}."
+
+
+def is_for_people(error: Exception) -> bool:
+    """True for errors whose message tells the person what to do: ours, and a config that does not parse."""
+    if isinstance(error, UserError):
+        return True
+    draccus_utils = sys.modules.get("draccus.utils")  # not imported: then its errors cannot have been raised
+    return draccus_utils is not None and isinstance(error, draccus_utils.ParsingError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

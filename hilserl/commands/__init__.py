@@ -1,0 +1,1 @@
+"""One file per command, each with `main(argv) -> int`: parse, wire, run."""

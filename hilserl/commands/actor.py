@@ -1,0 +1,46 @@
+"""`hilserl actor`: the half of training that moves the arm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from data.errors import UserError
+from hilserl.agents.policy_file import load_policy
+from hilserl.commands.wiring import EpisodeBar, open_actor, read_detector
+from hilserl.commands.arguments import TrainArgs, parse
+from hilserl.loop.actor import SessionConfig
+from hilserl.loop.link import Link
+from hilserl.loop.policy_runner import PolicyRunner
+
+
+class LearnerSilent(UserError):
+    """The learner stopped reporting; the arm holds, every finished episode is stored."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the baseline with the frozen policy, then operated episodes with the learner's newest weights."""
+    args = parse(TrainArgs, argv)
+    task = args.read_task()
+    detector = read_detector(args.classifier, task)
+    baseline = SessionConfig(kind="baseline", episodes=args.learner.baseline_episodes, seed=args.seed)
+    online = SessionConfig(
+        kind="online", episodes=args.episodes, may_take_over=True, explore=True, seed=args.seed + 1
+    )
+    link = Link(args.output_dir)
+
+    def learner_is_near() -> bool:
+        status = link.learner()
+        if link.learner_is_silent():
+            raise LearnerSilent("the learner stopped reporting; the arm holds. Go on with: hilserl train --resume=true")
+        return status is not None and status.phase == "training" and status.debt <= args.max_debt
+
+    frozen = PolicyRunner(load_policy(args.policy.path, task).policy, args.seed)
+    with open_actor(args, task, policy=frozen, detector=detector) as actor:
+        bar = EpisodeBar("baseline, untouched", baseline.episodes, actor.count(baseline.kind))
+        actor.run(baseline, bar)
+        bar.close()
+        actor.use(PolicyRunner(load_policy(args.policy.path, task).policy, args.seed, link))
+        bar = EpisodeBar("training", online.episodes, actor.count(online.kind))
+        actor.run(online, bar, ready=learner_is_near)
+        bar.close()
+    return 0

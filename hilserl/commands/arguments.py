@@ -1,0 +1,101 @@
+"""Flags of the commands, as frozen dataclasses: a field's comment is its help. Saved as JSON, read back the same."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import draccus
+from lerobot.robots import RobotConfig
+
+from data.spec import TaskSpec
+from hilserl.loop.learner import LearnerConfig
+from hilserl.tasks import lift_task
+from teleop.inputs import OperatorConfig
+from teleop.nobody import NobodyConfig
+
+# What `--robot.type`, `--robot.cameras` and `--teleop.type` may name; each registers itself when imported.
+DEVICES = (
+    "lerobot.robots.so_follower",
+    "lerobot.cameras.opencv",
+    "teleop.gamepad",
+    "teleop.scripted",
+    "teleop.nobody",
+)
+PLUGINS = "--plugins="
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PolicyArgs:
+    """`--policy...`: the policy to start from."""
+
+    path: Path = Path("sim_pretrain/checkpoints/lift")  # a policy folder, or a run: then its newest checkpoint
+
+
+@dataclass(frozen=True)
+class ClassifierArgs:
+    """`--classifier...`: the success detector."""
+
+    path: Path | None = None  # folder written by `hilserl classifier train`; none: the Success button decides
+
+
+@dataclass(frozen=True)
+class ArmArgs:
+    """What every command that moves an arm needs."""
+
+    robot: RobotConfig  # as in LeRobot: --robot.type=so101_follower --robot.port=... --robot.id=...
+    output_dir: Path  # run directory; its store is created on first use
+    teleop: OperatorConfig = field(default_factory=NobodyConfig)  # --teleop.type=gamepad
+    task: Path | None = None  # task spec as JSON; none: the lift task
+    time_scale: float = 1.0  # of an emulated rig started with the same; a real arm has 1
+    seed: int = 0  # start poses and exploration
+
+    def read_task(self) -> TaskSpec:
+        """Return the task spec to use."""
+        return lift_task() if self.task is None else TaskSpec.load(self.task)
+
+
+@dataclass(frozen=True)
+class RecordArgs(ArmArgs):
+    """`hilserl record`: the person drives; hold Success (Y) while the task is done."""
+
+    purpose: Literal["classifier", "demo"] = "classifier"  # classifier: success does not end the episode
+    episodes: int = 20  # the store is filled up to this many
+
+
+@dataclass(frozen=True)
+class EvalArgs(ArmArgs):
+    """`hilserl eval`: untouched episodes with the policy's mode; success with its 95 % interval."""
+
+    policy: PolicyArgs = field(default_factory=PolicyArgs)
+    classifier: ClassifierArgs = field(default_factory=ClassifierArgs)
+    episodes: int = 50
+    name: str = "eval"  # stored with the episodes, so that several evaluations fit into one run
+
+
+@dataclass(frozen=True)
+class TrainArgs(ArmArgs):
+    """`hilserl train`: baseline episodes with the frozen policy, then episodes with the person at hand."""
+
+    policy: PolicyArgs = field(default_factory=PolicyArgs)
+    classifier: ClassifierArgs = field(default_factory=ClassifierArgs)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    episodes: int = 80  # operated episodes, after the baseline
+    max_debt: int = 400  # the next episode waits until the learner owes no more updates than this
+    resume: bool = False  # go on from the run's newest checkpoint
+
+
+def parse(cls: type[T], argv: Sequence[str]) -> T:
+    """Read flags into `cls`; `--plugins=a.b,c` names modules to import first (cameras, robots, operators).
+
+    Raises:
+        draccus.ParsingError: an unknown or missing flag; the message lists what is accepted.
+    """
+    named = [m for a in argv if a.startswith(PLUGINS) for m in a.removeprefix(PLUGINS).split(",") if m]
+    for module in (*DEVICES, *named):
+        importlib.import_module(module)
+    return draccus.parse(cls, args=[a for a in argv if not a.startswith(PLUGINS)])

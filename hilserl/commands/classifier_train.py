@@ -1,0 +1,31 @@
+"""`hilserl classifier train`: from labelled episodes to a calibrated success detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import draccus
+
+from classifier.train import fit_detector
+from data.episode_store import EpisodeStore
+
+
+@dataclass(frozen=True)
+class ClassifierTrainArgs:
+    """Flags of `hilserl classifier train`."""
+
+    output_dir: Path  # the run whose store holds the labelled episodes; the detector goes to its classifier/
+    quick: bool = False  # fewer epochs; for smoke runs
+    seed: int = 0  # split, initial weights and augmentation
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, calibrate, save, and print the held-out result."""
+    args = draccus.parse(ClassifierTrainArgs, args=list(argv))
+    store = EpisodeStore.reader(args.output_dir / "store")
+    episodes = [store.read(commit) for commit in store.commits("labels")]
+    report = fit_detector(episodes, store.spec, args.output_dir / "classifier", seed=args.seed, quick=args.quick)
+    print(report.table())
+    return 0

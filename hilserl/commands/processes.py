@@ -1,0 +1,48 @@
+"""Helper processes that do not outlive the command that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+STOP_S = 30.0  # for a last checkpoint or a last commit
+
+
+def start(command: Sequence[str], log: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start `hilserl COMMAND ...`; output goes to the terminal, or to `log`.
+
+    When this process dies, however it dies, the child gets SIGTERM (Linux): a learner saves, an actor holds.
+    """
+    output: IO[bytes] | None = log.open("ab") if log else None
+    with contextlib.ExitStack() as stack:
+        if output is not None:
+            stack.enter_context(output)
+        return subprocess.Popen(
+            [sys.executable, "-m", "hilserl.cli", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask a child to finish; kill it when it does not."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,29 @@
+"""`hilserl record`: episodes that the person drives, for the classifier or as demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hilserl.commands.wiring import EpisodeBar, open_actor
+from hilserl.commands.arguments import RecordArgs, parse
+from hilserl.loop.actor import SessionConfig
+
+
+def main(argv: Sequence[str]) -> int:
+    """Record until the store holds the episodes asked for."""
+    args = parse(RecordArgs, argv)
+    labels = args.purpose == "classifier"
+    session = SessionConfig(
+        kind="labels" if labels else "demo",
+        episodes=args.episodes,
+        drives="human",
+        ends_on_success=not labels,
+        seed=args.seed,
+    )
+    with open_actor(args, args.read_task()) as actor:
+        bar = EpisodeBar("recording", args.episodes, actor.count(session.kind))
+        try:
+            actor.run(session, bar)
+        finally:
+            bar.close()
+    return 0

@@ -1,0 +1,82 @@
+"""What the commands that move an arm share: devices opened in the right order, and a bar that people can read."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections import deque
+from collections.abc import Iterator
+from types import FrameType
+
+import torch
+from tqdm import tqdm
+
+from classifier.detector import SuccessDetector
+from data.episode_store import EpisodeStore
+from data.schema import Episode, Outcome, Source
+from data.spec import TaskSpec
+from hilserl.commands.arguments import ArmArgs, ClassifierArgs
+from hilserl.loop.actor import Actor
+from hilserl.loop.env import ArmEnv
+from hilserl.loop.policy_runner import PolicyRunner
+from hilserl.robot.arm import connect_arm
+from hilserl.robot.cameras import open_cameras
+from hilserl.robot.clock import WallClock
+
+
+@contextlib.contextmanager
+def open_actor(
+    args: ArmArgs,
+    task: TaskSpec,
+    *,
+    policy: PolicyRunner | None = None,
+    detector: SuccessDetector | None = None,
+) -> Iterator[Actor]:
+    """Open store, operator, arm and cameras, and close them whatever happens; the arm is left holding.
+
+    The operator connects before the arm, so that nothing moves while nobody can stop it.
+    """
+    torch.set_num_threads(1)  # a batch of one gains nothing from more, and the learner needs the other core
+    clock = WallClock(args.time_scale)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(EpisodeStore.create_or_open(args.output_dir / "store", task))
+        operator = args.teleop.connect()
+        stack.callback(operator.close)
+        period_s = 1.0 / (task.rate_hz * task.inner_steps)
+        arm = stack.enter_context(connect_arm(args.robot, clock, write_period_s=period_s))
+        frames = stack.enter_context(open_cameras(args.robot.cameras))
+        env = ArmEnv(arm, frames, clock, task)
+        yield Actor(env, operator, store, policy=policy, detector=detector)
+
+
+def read_detector(args: ClassifierArgs, task: TaskSpec) -> SuccessDetector | None:
+    """Load the success detector that was named, if any."""
+    return None if args.path is None else SuccessDetector.load(args.path, task)
+
+
+class EpisodeBar:
+    """A progress bar over episodes with what a tired operator wants to know."""
+
+    def __init__(self, title: str, total: int, already: int) -> None:
+        self._bar = tqdm(total=total, initial=already, desc=title, unit="ep")
+        self._recent: deque[bool] = deque(maxlen=20)
+
+    def __call__(self, episode: Episode) -> None:
+        """Count one finished episode."""
+        if episode.meta.outcome is Outcome.ABORTED:
+            return
+        self._recent.append(episode.meta.outcome is Outcome.SUCCESS)
+        human = float((episode.source == Source.HUMAN).mean())
+        self._bar.set_postfix_str(
+            f"success {sum(self._recent)}/{len(self._recent)} of the last, human {human:.0%}, {len(episode)} steps"
+        )
+        self._bar.update()
+
+    def close(self) -> None:
+        """Finish the line."""
+        self._bar.close()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

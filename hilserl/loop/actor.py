@@ -1,0 +1,281 @@
+"""The actor: resets the arm, waits for the person, and runs episodes tick by tick. It records what was executed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from classifier.detector import SuccessDetector, Verdict
+from data.committer import Committer
+from data.episode_store import EpisodeStore
+from data.errors import UserError
+from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
+from hilserl.loop.env import ArmEnv, sample_start, start_joints
+from hilserl.loop.policy_runner import PolicyRunner
+from hilserl.robot.bus import ArmFault
+from hilserl.robot.kinematics import ee_position
+from hilserl.robot.motion import move
+from teleop.authority import Authority, Inputs, moves, step
+from teleop.inputs import Button, Operator, OperatorState, Prompt
+
+CLEAR_M = 0.03  # a reset passes no lower than this
+WAIT_S = 0.02  # between two looks at the operator while nothing moves
+
+
+class SessionStopped(UserError):
+    """The person pressed STOP, or a device stayed away; the arm holds."""
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """What a stretch of episodes is for."""
+
+    kind: str  # stored with every episode
+    episodes: int
+    drives: Literal["policy", "human"] = "policy"
+    may_take_over: bool = False  # whether the deadman hands control to the person
+    explore: bool = False  # sample the policy instead of taking its mode
+    ends_on_success: bool = True  # False while collecting labels
+    max_steps: int = 0  # 0: the task's time limit
+    give_up_s: float = 60.0  # a device that stays away this long ends the session
+    seed: int = 0
+
+
+class Actor:
+    """Runs sessions of one arm. The store must be open for writing; the arm holds whenever nothing is said to move."""
+
+    def __init__(
+        self,
+        env: ArmEnv,
+        operator: Operator,
+        store: EpisodeStore,
+        *,
+        policy: PolicyRunner | None = None,
+        detector: SuccessDetector | None = None,
+    ) -> None:
+        self._env, self._operator, self._store = env, operator, store
+        self._policy, self._detector = policy, detector
+        self._authority = Authority.HOLDING
+
+    def use(self, policy: PolicyRunner) -> None:
+        """Let another policy drive from now on."""
+        self._policy = policy
+
+    def count(self, kind: str) -> int:
+        """Return how many finished episodes of a kind the store holds; aborted ones do not count."""
+        return sum(c.outcome != Outcome.ABORTED for c in self._store.commits(kind))
+
+    def run(
+        self, session: SessionConfig, done: Callable[[Episode], None], ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Run episodes until the store holds `session.episodes` of this kind; so a restart goes on.
+
+        Args:
+            session: what to run.
+            done: called after each episode is handed to the store.
+            ready: asked until true before each episode; a wait for the learner, for example.
+
+        Raises:
+            SessionStopped: by the person, or by a device that stays away.
+            ArmFault, CameraFault: the hardware failed; the episode so far is stored, the arm holds.
+        """
+        index = self.count(session.kind)
+        with Committer(self._store) as committer:
+            while index < session.episodes:
+                while not ready():
+                    self._decide(session, self._operator.read(), running=False)
+                    time.sleep(WAIT_S)
+                episode = self._episode(session, index, committer)
+                if episode is None:  # discarded: do it again
+                    continue
+                done(episode)
+                index += episode.meta.outcome is not Outcome.ABORTED
+
+    def _episode(self, session: SessionConfig, index: int, committer: Committer) -> Episode | None:
+        meta = EpisodeMeta(
+            outcome=Outcome.ABORTED,
+            kind=session.kind,
+            spec_fingerprint=self._env.task.fingerprint,
+            detector_version=self._detector.version if self._detector else "",
+            started_unix_s=time.time(),
+            notes={"index": index, "seed": session.seed},
+        )
+        self._reset(session, index)
+        state = self._wait_for_start(session, index)
+        self._operator.tell(Prompt.EPISODE_STARTED, uuid=meta.uuid)
+        steps: list[Transition] = []
+        first = self._env.begin()
+        journal = self._store.journal(first, meta)
+        outcome: Outcome | None = Outcome.ABORTED
+        try:
+            outcome = self._drive(session, first, steps, journal.add, state)
+        finally:
+            episode = _finished(first, steps, meta, outcome)
+            if episode is None:
+                journal.discard()
+            else:
+                committer.submit(episode)
+            self._decide(session, OperatorState(stamp_s=time.monotonic()), running=True, episode_over=True)
+            self._operator.tell(Prompt.EPISODE_ENDED, uuid=meta.uuid, outcome=str(outcome))
+            with contextlib.suppress(ArmFault):  # the fault that brought us here is on its way up
+                self._env.arm.hold()
+        if self._authority is Authority.STOPPED:
+            raise SessionStopped("STOP was pressed; the arm holds its pose. Go on with the same command and --resume")
+        return episode
+
+    def _drive(
+        self,
+        session: SessionConfig,
+        observation: Observation,
+        steps: list[Transition],
+        record: Callable[[Transition], None],
+        state: OperatorState,
+    ) -> Outcome | None:
+        """Tick until the episode ends; return how, or None to discard it."""
+        limit = session.max_steps or self._env.task.time_limit_steps
+        if self._detector:
+            self._detector.reset()
+        while True:
+            before = self._authority
+            self._decide(session, state, running=True)
+            if self._authority is Authority.STOPPED:
+                return Outcome.ABORTED
+            if self._authority is not before:
+                self._announce()
+            if self._authority is Authority.HUMAN is not before:  # the gripper keeps its state at a take-over
+                state = replace(state, gripper=float(self._env.hold_action()[3]))
+            action, source, version = self._act(session, observation, state)
+            step = self._env.step(action)
+            observation = step.observation
+            verdict = self._detector.step(observation) if self._detector else Verdict(float("nan"), False)
+            state = self._operator.read()
+            if Button.DISCARD in state.pressed:
+                return None
+            outcome = self._ending(session, state, verdict, last=len(steps) + 1 >= limit)
+            transition = Transition(
+                proposed=action,
+                executed=step.executed,
+                source=source,
+                next_observation=observation,
+                reward=float(outcome is Outcome.SUCCESS),
+                terminated=outcome in (Outcome.SUCCESS, Outcome.FAILURE),
+                truncated=outcome is Outcome.TIMEOUT,
+                p_success=verdict.probability,
+                policy_version=version,
+                marked_success=state.success_held,
+            )
+            steps.append(transition)
+            record(transition)
+            if outcome is not None:
+                return outcome
+
+    def _act(
+        self, session: SessionConfig, observation: Observation, state: OperatorState
+    ) -> tuple[np.ndarray, Source, int]:
+        """Return the proposed action [4], whose it is, and the version of the weights if it is the policy's."""
+        if self._authority is Authority.HUMAN:
+            return np.array([*state.move, state.gripper], np.float32), Source.HUMAN, -1
+        if self._authority is Authority.POLICY and self._policy is not None:
+            self._policy.refresh()
+            return self._policy.act(observation, explore=session.explore), Source.POLICY, self._policy.version
+        return self._env.hold_action(), Source.HOLD, -1
+
+    def _ending(
+        self, session: SessionConfig, state: OperatorState, verdict: Verdict, *, last: bool
+    ) -> Outcome | None:
+        if session.ends_on_success and (verdict.success or Button.SUCCESS in state.pressed):
+            return Outcome.SUCCESS
+        if Button.FAILURE in state.pressed:
+            return Outcome.FAILURE
+        return Outcome.TIMEOUT if last else None
+
+    def _reset(self, session: SessionConfig, index: int) -> None:
+        """Planned, speed-limited, height-checked move to this episode's start pose, verified by measurement."""
+        rng = np.random.default_rng([session.seed, index])
+        goal = start_joints(self._env.task, sample_start(self._env.task, rng))
+        self._decide(session, self._operator.read(), running=False, reset_requested=True)
+
+        def interrupted() -> bool:
+            self._decide(session, self._operator.read(), running=False)
+            return not moves(self._authority)
+
+        result = move(
+            self._env.arm, self._env.clock, goal,
+            max_speed_rad_s=1.5, height_m=lambda q: float(ee_position(q)[2]), min_height_m=CLEAR_M,
+            should_stop=interrupted, rate_hz=self._env.task.rate_hz * self._env.task.inner_steps,
+        )  # fmt: skip
+        if not result.reached:
+            raise SessionStopped(
+                f"the reset did not reach the start pose: {result.reason or 'interrupted'}. The arm holds. Clear its "
+                "way and go on with the same command and --resume"
+            )
+        self._decide(session, OperatorState(stamp_s=time.monotonic()), running=False, reset_done=True)
+
+    def _wait_for_start(self, session: SessionConfig, index: int) -> OperatorState:
+        """Ask for the object and wait for the button; the arm holds meanwhile."""
+        self._operator.tell(Prompt.PLACE_OBJECT, episode=index, kind=session.kind)
+        lost_s: float | None = None
+        while True:
+            state = self._operator.read()
+            if self._authority is Authority.HOLDING and state.connected and state.pressed == {Button.START}:
+                return state
+            self._decide(session, state, running=False)
+            lost_s = None if state.connected else lost_s or time.monotonic()
+            if lost_s is not None and time.monotonic() - lost_s > session.give_up_s:
+                raise SessionStopped(
+                    "the operator's device is gone. Plug it in and go on with the same command and --resume"
+                )
+            time.sleep(WAIT_S)
+
+    def _decide(
+        self,
+        session: SessionConfig,
+        state: OperatorState,
+        *,
+        running: bool,
+        reset_requested: bool = False,
+        reset_done: bool = False,
+        episode_over: bool = False,
+    ) -> None:
+        inputs = Inputs(
+            drives=session.drives,
+            may_take_over=session.may_take_over or session.drives == "human",
+            operator_ok=state.connected,
+            bus_ok=True,  # a silent bus or camera raises out of the tick; see `_episode`
+            camera_ok=True,
+            running=running,
+            deadman=state.deadman,
+            stop=Button.STOP in state.pressed,
+            start=running and Button.START in state.pressed,
+            rearm=Button.REARM in state.pressed,
+            reset_requested=reset_requested,
+            reset_done=reset_done,
+            episode_over=episode_over,
+        )
+        self._authority = step(self._authority, inputs).authority
+
+    def _announce(self) -> None:
+        prompts = {
+            Authority.HUMAN: Prompt.HUMAN_IN_CONTROL,
+            Authority.POLICY: Prompt.POLICY_IN_CONTROL,
+            Authority.STOPPED: Prompt.STOPPED,
+        }
+        if self._authority in prompts:
+            self._operator.tell(prompts[self._authority], gripper=float(self._env.hold_action()[3]))
+
+
+def _finished(
+    first: Observation, steps: list[Transition], meta: EpisodeMeta, outcome: Outcome | None
+) -> Episode | None:
+    """Return the whole episode, truncated if it was cut short; None when it is discarded or has no step."""
+    if outcome is None or not steps:
+        return None
+    last = steps[-1]
+    whole = last.terminated or last.truncated
+    kept = steps if whole else [*steps[:-1], replace(last, truncated=True)]
+    return Episode.from_steps(first, kept, replace(meta, outcome=outcome))

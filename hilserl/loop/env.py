@@ -1,0 +1,141 @@
+"""The world as the policy meets it: observe, act for one tick, reset. Real, emulated and simulated arms alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from data.images import preprocess
+from data.schema import Observation
+from data.spec import TaskSpec
+from hilserl.robot.arm import Arm
+from hilserl.robot.clock import Clock
+from hilserl.robot.kinematics import ee_position, inverse
+from hilserl.robot.safety import finite, safe_target
+
+UNREACHABLE_M = 0.005  # IK that ends further away than this re-anchors the command to what it reached
+
+
+class Frames(Protocol):
+    """Where camera frames come from."""
+
+    def read(self, name: str) -> tuple[np.ndarray, float]:
+        """Return the newest native frame, uint8 [H, W, 3] RGB, and its stamp [s]."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one tick did."""
+
+    executed: np.ndarray  # float32 [A], after safety, in the space of the policy
+    observation: Observation  # one control period later
+    limited: bool  # a safety limit changed the command
+
+
+class ArmEnv:
+    """One arm, its cameras and a task's action and observation spec. Holds no reward and no policy.
+
+    The commanded end effector is integrated from the executed deltas and leashed to the measured one, so that
+    a blocked arm never winds up; the lead between the two is part of the observation.
+    """
+
+    def __init__(self, arm: Arm, frames: Frames, clock: Clock, task: TaskSpec, cameras: tuple[str, ...] = ()) -> None:
+        self.arm, self.frames, self.clock, self.task = arm, frames, clock, task
+        wanted = cameras or tuple(c.name for c in task.observation.cameras)
+        self._cameras = [c for c in task.observation.cameras if c.name in wanted]
+        self._period_s = 1.0 / task.rate_hz
+        self.begin()
+
+    def begin(self) -> Observation:
+        """Anchor the command to the measured pose, forget the past, and return the first observation."""
+        self._joints = self._previous = self.arm.read().positions_rad
+        self._read_s = self._previous_s = self.clock.now_s()
+        self._goal = self._joints.copy()
+        self._target = ee_position(self._goal)
+        self._action = np.array([0.0, 0.0, 0.0, self._gripper_command(self._goal[5])], np.float32)
+        self._tick_s = self.clock.now_s()
+        return self._observation()
+
+    def step(self, action: np.ndarray) -> Step:
+        """Execute `action` [4] for one control period and observe.
+
+        Raises:
+            ValueError: the action is not finite.
+            ArmFault, CameraFault: the hardware did not answer; the arm holds its last goal.
+        """
+        spec = self.task.action
+        asked = np.clip(finite(action, "action"), -1.0, 1.0).astype(np.float64)
+        measured = ee_position(self._joints)
+        before = self._target
+        target, _, limited = safe_target(
+            before,
+            asked[:3] * spec.step_m,
+            measured,
+            low_m=np.array(self.task.workspace_low_m),
+            high_m=np.array(self.task.workspace_high_m),
+            leash_m=spec.leash_m,
+        )
+        goal = np.empty(6)
+        goal[:5] = inverse(target, self._goal, wrist_roll_rad=self.task.wrist_roll_rad)
+        goal[5] = self._gripper_rad(float(asked[3]))
+        reached = ee_position(goal)
+        if np.linalg.norm(reached - target) > UNREACHABLE_M:
+            target, limited = reached, True
+        start = self._goal
+        for k in range(1, self.task.inner_steps + 1):
+            self.arm.write(start + (goal - start) * (k / self.task.inner_steps))
+            self.clock.sleep_until_s(self._tick_s + self._period_s * k / self.task.inner_steps)
+        now_s = self.clock.now_s()
+        # A late tick shifts the grid instead of being made up for by a rushed one.
+        self._tick_s = max(self._tick_s + self._period_s, now_s - 0.2 * self._period_s)
+        self._target, self._goal = target, goal
+        self._action = np.array([*np.clip((target - before) / spec.step_m, -1, 1), asked[3]], np.float32)
+        self._previous, self._previous_s = self._joints, self._read_s
+        # Stamped here, not by the arm: on a fast-running rig only this clock counts in the arm's own seconds.
+        self._joints, self._read_s = self.arm.read().positions_rad, self.clock.now_s()
+        return Step(self._action, self._observation(), limited)
+
+    def hold_action(self) -> np.ndarray:
+        """Return the action [4] that moves nothing and keeps the gripper."""
+        return np.array([0.0, 0.0, 0.0, self._action[3]], np.float32)
+
+    def _observation(self) -> Observation:
+        images = {c.name: preprocess(self.frames.read(c.name)[0], c) for c in self._cameras}
+        elapsed_s = self._read_s - self._previous_s
+        state = state_vector(self._joints, self._previous, elapsed_s, self._target, self._action)
+        return Observation(images, state, self._read_s)
+
+    def _gripper_rad(self, command: float) -> float:
+        spec = self.task.action
+        return spec.gripper_closed_rad + (spec.gripper_open_rad - spec.gripper_closed_rad) * (command + 1) / 2
+
+    def _gripper_command(self, angle_rad: float) -> float:
+        spec = self.task.action
+        span = spec.gripper_open_rad - spec.gripper_closed_rad
+        return float(np.clip(2 * (angle_rad - spec.gripper_closed_rad) / span - 1, -1, 1))
+
+
+def state_vector(
+    joints_rad: np.ndarray, previous_rad: np.ndarray, elapsed_s: float, target_m: np.ndarray, action: np.ndarray
+) -> np.ndarray:
+    """Return the state float32 [22] in the order of `lift_task().observation.state`.
+
+    Everything in it is measured on the bus or was commanded by us; no other source may be added.
+    """
+    velocity = (joints_rad - previous_rad) / elapsed_s if elapsed_s > 0 else np.zeros(6)
+    ee = ee_position(joints_rad)
+    return np.concatenate((joints_rad, velocity, ee, target_m - ee, action)).astype(np.float32)
+
+
+def start_joints(task: TaskSpec, start_m: np.ndarray) -> np.ndarray:
+    """Return the six joint angles [rad] of a start pose: end effector at `start_m` [3], gripper open."""
+    home = np.array([0.0, -0.2, 0.05, 1.6, task.wrist_roll_rad])
+    arm = inverse(start_m, home, wrist_roll_rad=task.wrist_roll_rad, iterations=20)
+    return np.array([*arm, task.action.gripper_open_rad])
+
+
+def sample_start(task: TaskSpec, rng: np.random.Generator) -> np.ndarray:
+    """Draw a start position [3] [m], independent of the object."""
+    return rng.uniform(task.start_low_m, task.start_high_m)

@@ -1,0 +1,181 @@
+"""The learner: tails the store, updates at a target ratio of updates to steps, publishes, checkpoints, resumes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from data.episode_store import EpisodeStore
+from data.spec import TaskSpec
+from hilserl.agents.features import FeatureReplay, ReplayConfig
+from hilserl.agents.policy_file import LoadedPolicy
+from hilserl.agents.sac import Sac, SacConfig
+from hilserl.loop.link import LearnerStatus, Link
+from hilserl.metrics import MetricsLog
+from hilserl.runs import RunDirectory, load_checkpoint, prefixed, under
+
+KINDS = ("baseline", "online")  # what it learns from; evaluations and label sessions are not training data
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """Pacing and warm start."""
+
+    baseline_episodes: int = 20  # frozen-policy episodes that must be there before the first update
+    critic_updates: int = 1000  # critic-only updates before the actor may change
+    utd: float = 3.0  # critic updates per environment step after that
+    publish_every: int = 100  # updates between new weights
+    checkpoint_every: int = 5  # episodes between checkpoints
+    seed: int = 0
+    sac: SacConfig = field(default_factory=SacConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+
+
+class Learner:
+    """One run's learner. All of its state is in `run`'s checkpoints and in the store."""
+
+    def __init__(self, run: RunDirectory, task: TaskSpec, start: LoadedPolicy, config: LearnerConfig) -> None:
+        torch.manual_seed(config.seed)
+        self._run, self._task, self._config = run, task, config
+        self._sac = Sac(task, config.sac, start.policy)
+        if start.critic:
+            self._sac.critic.load_state_dict(start.critic)
+            self._sac.target.load_state_dict(start.critic)
+        self._replay = FeatureReplay(start.policy, config.replay)
+        self._link = Link(run.path)
+        self._store: EpisodeStore | None = None
+        self._last_commit = -1  # index of the newest commit looked at
+        self._operated = 0  # online episodes ingested
+        self._steps = 0  # online steps ingested
+        self._checkpointed = 0  # episodes at the last checkpoint
+        self._owed = 0.0  # updates allowed so far by the steps seen
+
+    @property
+    def debt(self) -> int:
+        """Updates that are due for what has been seen; never negative."""
+        return max(0, int(self._owed) - self._sac.updates)
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint: the same episodes in the same order, then its tensors.
+
+        Raises:
+            UserError: the run has no checkpoint.
+        """
+        tensors, info = load_checkpoint(self._run.path)
+        self.ingest(up_to=info["last_commit"])
+        self._sac.load_state_dict(under("sac", tensors))
+        for name, optimizer in self._sac.optimizers().items():
+            state = {"state": _nested(under(f"optimizer.{name}", tensors)), "param_groups": info["optimizers"][name]}
+            optimizer.load_state_dict(state)
+        torch.set_rng_state(tensors["rng.torch"])
+        self._replay.set_rng_state(tensors["rng.replay"])
+        self._sac.updates = info["updates"]
+        self._owed = info["owed"]
+        self._checkpointed = self._replay.episodes
+
+    def run(self, should_stop: Callable[[], bool], metrics: MetricsLog) -> None:
+        """Learn until told to stop; then save everything."""
+        self._publish()
+        reported_s = 0.0
+        while not should_stop():
+            self.ingest()
+            if self.debt:
+                self.update(min(self.debt, 20), metrics)
+            else:
+                time.sleep(0.05)
+            if self._replay.episodes >= self._checkpointed + self._config.checkpoint_every and not self.debt:
+                self.checkpoint()
+            if time.monotonic() - reported_s > 0.5:
+                self._report()
+                reported_s = time.monotonic()
+        self.checkpoint()
+        self._report()
+
+    def ingest(self, up_to: int | None = None) -> None:
+        """Read newly committed training episodes into the replay, in commit order."""
+        if self._store is None:
+            if not (self._run.path / "store" / "store.json").exists():
+                return
+            self._store = EpisodeStore.reader(self._run.path / "store")
+        for commit in self._store.tail(self._last_commit):
+            if up_to is not None and commit.index > up_to:
+                return
+            self._last_commit = commit.index
+            if commit.kind not in KINDS:
+                continue
+            episode = self._store.read(commit)
+            self._replay.add(episode)
+            if commit.kind == "online":
+                self._operated += 1
+                self._steps += len(episode)
+                self._owed += self._config.utd * len(episode)
+            if self._owed == 0 and self._replay.episodes >= self._config.baseline_episodes:
+                self._owed = float(self._config.critic_updates)
+
+    def update(self, count: int, metrics: MetricsLog) -> None:
+        """Make `count` updates and publish when it is time."""
+        started_s = time.perf_counter()
+        info: dict[str, torch.Tensor] = {}
+        for _ in range(count):
+            train_actor = self._sac.updates >= self._config.critic_updates
+            info |= self._sac.update(
+                self._replay.sample(), operated_episodes=self._operated, train_actor=train_actor
+            )
+            if self._sac.updates % self._config.publish_every == 0 and train_actor:
+                self._publish()
+        metrics.write(
+            {
+                "updates": self._sac.updates,
+                "steps": self._steps,
+                "episodes": self._operated,
+                "debt": self.debt,
+                "update_ms": 1e3 * (time.perf_counter() - started_s) / count,
+                **{f"train/{k}": float(v) for k, v in info.items()},
+            }
+        )
+
+    def checkpoint(self) -> None:
+        """Save everything that a resume needs."""
+        tensors = prefixed("sac", self._sac.state_dict())
+        tensors |= prefixed("policy", self._sac.policy.state_dict())
+        tensors |= prefixed("critic", self._sac.critic.state_dict())
+        tensors |= {"rng.torch": torch.get_rng_state(), "rng.replay": self._replay.rng_state()}
+        groups: dict[str, Any] = {}
+        for name, optimizer in self._sac.optimizers().items():
+            state = optimizer.state_dict()
+            groups[name] = state["param_groups"]
+            tensors |= {f"optimizer.{name}.{i}.{k}": v for i, p in state["state"].items() for k, v in p.items()}
+        info = {
+            "spec": json.loads(self._task.to_json()),
+            "updates": self._sac.updates,
+            "owed": self._owed,
+            "last_commit": self._last_commit,
+            "operated_episodes": self._operated,
+            "steps": self._steps,
+            "optimizers": groups,
+        }
+        self._run.save_checkpoint(tensors, info)
+        self._checkpointed = self._replay.episodes
+
+    def _publish(self) -> None:
+        self._link.publish_weights(self._sac.policy.actor.state_dict(), self._sac.updates)
+
+    def _report(self) -> None:
+        updates, config = self._sac.updates, self._config
+        waiting = self._replay.episodes < config.baseline_episodes
+        phase = "waiting" if waiting else "critics" if updates < config.critic_updates else "training"
+        self._link.report(LearnerStatus(phase, updates, self.debt, self._replay.episodes, updates))
+
+
+def _nested(flat: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+    """Turn {"0.exp_avg": t} into {0: {"exp_avg": t}}."""
+    nested: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in flat.items():
+        index, key = name.split(".", 1)
+        nested.setdefault(int(index), {})[key] = tensor
+    return nested

@@ -1,0 +1,36 @@
+"""The policy as the actor uses it: one observation in, one action out, weights swapped between ticks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from data.schema import Observation
+from hilserl.agents.networks import Policy
+from hilserl.loop.link import Link
+
+
+class PolicyRunner:
+    """Acts with a policy; when it has a link, it takes the learner's newest actor weights."""
+
+    def __init__(self, policy: Policy, seed: int, link: Link | None = None) -> None:
+        self._policy, self._link = policy.eval(), link
+        self._generator = torch.Generator().manual_seed(seed)
+        self.version = 0
+
+    def refresh(self) -> None:
+        """Load newer actor weights if there are any; the encoder is frozen and stays."""
+        newer = self._link.newer_weights() if self._link else None
+        if newer is not None:
+            weights, self.version = newer
+            self._policy.actor.load_state_dict(weights)
+
+    @torch.inference_mode()
+    def act(self, observation: Observation, *, explore: bool) -> np.ndarray:
+        """Return an action float32 [A]: a sample when exploring, else the mode."""
+        images = torch.from_numpy(np.stack([observation.images[c] for c in self._policy.cameras]))[None]
+        mean, std = self._policy.actor(self._policy.encode(images), torch.from_numpy(observation.state)[None])
+        if explore:
+            mean = mean + std * torch.randn(std.shape, generator=self._generator)
+        action: np.ndarray = torch.tanh(mean)[0].numpy()
+        return action

@@ -1,0 +1,230 @@
+"""LeRobot's unmodified SO-101 driver behind our `Arm`: radians, limits, faults in words, never a dropped arm.
+
+The traps that this avoids were measured; see `research/emulation.md` Q1 and Q7.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from hilserl.robot.bus import (
+    READ_RETRIES,
+    ArmFault,
+    BusFault,
+    CleanInput,
+    claim,
+    close_port,
+    faults,
+    is_configured,
+)
+from hilserl.robot.calibration import require_calibration_file, require_same_calibration, tick_scale
+from hilserl.robot.clock import Clock
+from hilserl.robot.guard import hold_motors, release_motors
+from hilserl.robot.joints import JointLimits, JointReading
+from hilserl.robot.kinematics import JOINTS
+from hilserl.robot.safety import clamp_joints, finite, limit_step
+
+_CONNECT_ATTEMPTS = 3  # the driver configures motors in some 90 transactions without retries
+_ADVICE = "The arm holds its last goal. Check its power supply and both cables, then reconnect or start again"
+logger = logging.getLogger(__name__)
+
+
+class LeRobotArm:
+    """`Arm` on an unmodified LeRobot SO-101 follower. Thread-safe. Use it through `connect_arm`."""
+
+    def __init__(
+        self,
+        robot: Any,  # lerobot SO101Follower; LeRobot ships no types for its bus
+        clock: Clock,
+        *,
+        write_period_s: float = 0.02,  # time between two `write`s, of `clock`; turns speeds into steps
+        max_joint_speed_rad_s: float = 3.0,  # body joints; twice what a 2 cm step at 10 Hz takes
+        max_gripper_speed_rad_s: float = 9.0,  # a full closing command in one control step
+    ) -> None:
+        """Connect; the arm holds the pose it is in.
+
+        An arm that already holds, configured as this robot wants it, stays energised throughout. Any other is
+        configured by the driver, limp meanwhile.
+
+        Raises:
+            ArmFault: the port, a motor or the calibration is not in order.
+        """
+        self._robot, self._bus, self._clock = robot, robot.bus, clock
+        self._port = str(robot.config.port)
+        speed = np.array([max_joint_speed_rad_s] * 5 + [max_gripper_speed_rad_s])
+        self._max_step_rad = speed * write_period_s
+        self._lock = threading.RLock()
+        self._last_goal_rad: np.ndarray | None = None  # None: unknown; anchored by the next read
+        self._holding = self._released = False
+        self._claim: int | None = None
+        robot.config.disable_torque_on_disconnect = False  # the driver's destructor must not drop the arm
+        require_calibration_file(robot)
+        self._scale = tick_scale(robot.calibration)
+        self._clean = CleanInput(self._bus)
+        self._connect_within(_CONNECT_ATTEMPTS, 0.1, BusFault)
+
+    @property
+    def limits(self) -> JointLimits:
+        """The calibrated range, less a small margin."""
+        return self._scale.limits()
+
+    def read(self) -> JointReading:
+        """Read the positions in one transaction. No camera is involved."""
+        with self._lock:
+            ticks = self._present_ticks()
+            return JointReading(self._scale.to_rad(ticks), self._clock.now_s())
+
+    def write(self, goal_rad: np.ndarray) -> np.ndarray:
+        """Send `goal_rad` [6], clamped to the limits and to the speed limit from the last goal sent.
+
+        Raises:
+            ValueError: not six finite numbers.
+            ArmFault: the port is gone, or the arm was released. Motors do not acknowledge goals, so a silent
+                bus shows at the next `read`.
+        """
+        goal = finite(goal_rad, "joint goal").astype(np.float64)
+        if goal.shape != (6,):
+            raise ValueError(f"joint goal has shape {goal.shape}; accepted is (6,) in the order {JOINTS}")
+        with self._lock:
+            if self._released:
+                raise ArmFault(
+                    "the arm was released and is limp; support it and call hold() before moving it"
+                )
+            if self._last_goal_rad is None:
+                self._last_goal_rad = self._scale.to_rad(self._present_ticks())
+            sent = limit_step(self._last_goal_rad, clamp_joints(goal, self.limits), self._max_step_rad)
+            self._holding = False
+            self._send(self._scale.to_ticks(sent))
+            self._last_goal_rad = sent
+            return sent.copy()
+
+    def hold(self) -> None:
+        """Make the present pose the goal and check that the motors took it, one by one if need be.
+
+        Raises:
+            ArmFault: some joints did not confirm; all others hold.
+        """
+        with self._lock:
+            if self._holding:
+                return
+            if self._released or not self._hold_at_once():
+                report = hold_motors(self._bus)
+                self._last_goal_rad = None
+                if not report.complete:
+                    raise ArmFault(
+                        f"not every joint confirmed that it holds on {self._port}: {report}. {_ADVICE}"
+                    )
+            self._holding, self._released = True, False
+
+    def release(self) -> None:
+        """Switch torque off motor by motor; `hold` energises again.
+
+        Raises:
+            ArmFault: some joints did not confirm; all others are limp.
+        """
+        with self._lock:
+            self._holding, self._released, self._last_goal_rad = False, True, None
+            report = release_motors(self._bus)
+            if not report.complete:
+                raise ArmFault(
+                    f"not every joint confirmed that its torque is off on {self._port}: {report}. "
+                    "Switch the arm's power off, or try again with: hilserl unlock"
+                )
+
+    def close(self) -> None:
+        """Hold unless released, and close the port; torque stays. `guard.release_all` releases later."""
+        with self._lock:
+            if not self._released:
+                try:
+                    self.hold()
+                except ArmFault as fault:
+                    logger.warning("%s", fault)
+            self._let_go()
+
+    def reconnect(self, attempts: int = 3, pause_s: float = 0.5) -> None:
+        """Close the port and connect again, at most `attempts` times; the arm holds its last goal meanwhile.
+
+        Raises:
+            ArmFault: it did not work; the fault of the last attempt.
+        """
+        with self._lock:
+            self._connect_within(attempts, pause_s, ArmFault)
+
+    def _connect_within(self, attempts: int, pause_s: float, worth_retrying: type[ArmFault]) -> None:
+        for remaining in reversed(range(attempts)):
+            self._let_go()
+            try:
+                return self._connect()
+            except worth_retrying:
+                if not remaining:
+                    raise
+            time.sleep(pause_s)
+
+    def _connect(self) -> None:
+        try:
+            self._claim = claim(self._port)
+            with self._transaction("connecting"):
+                self._bus.connect()
+                require_same_calibration(self._robot)
+                # Switched on with an old goal, the motors would jump to it.
+                self._send(self._present_ticks())
+                if not is_configured(self._robot):
+                    try:
+                        self._robot.configure()
+                    except BaseException:
+                        hold_motors(self._bus)  # it may have left the arm limp half-way
+                        raise
+                self._holding = self._released = False
+                self.hold()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _let_go(self) -> None:
+        close_port(self._bus)
+        if self._claim is not None:
+            os.close(self._claim)
+            self._claim = None
+
+    def _hold_at_once(self) -> bool:
+        """Hold with one broadcast and confirm it by reading back; False when that does not work."""
+        try:
+            ticks = self._present_ticks()
+            self._send(ticks)
+            with self._transaction("confirming the goal"):
+                goals = self._bus.sync_read("Goal_Position", normalize=False, num_retry=READ_RETRIES)
+        except ArmFault:
+            return False
+        self._last_goal_rad = self._scale.to_rad(ticks)
+        return all(goals[j] == t for j, t in zip(JOINTS, ticks, strict=True))
+
+    def _present_ticks(self) -> np.ndarray:
+        with self._transaction("reading the joints"):
+            ticks = self._bus.sync_read("Present_Position", normalize=False, num_retry=READ_RETRIES)
+            return np.array([ticks[j] for j in JOINTS], np.int64)
+
+    def _send(self, ticks: np.ndarray) -> None:
+        with self._transaction("writing the goal"):
+            goals = {joint: int(tick) for joint, tick in zip(JOINTS, ticks, strict=True)}
+            self._bus.sync_write("Goal_Position", goals, normalize=False)
+
+    @contextlib.contextmanager
+    def _transaction(self, what: str) -> Iterator[None]:
+        self._clean.require()
+        self._bus.port_handler.is_using = False  # ours is the only thread here: a set flag is a leftover
+        try:
+            with faults(what, self._port, _ADVICE):
+                yield
+        except ArmFault:
+            self._last_goal_rad = (
+                None  # goals may have been lost: the next write starts from where the arm is
+            )
+            raise

@@ -1,0 +1,178 @@
+"""`hilserl demo`: the whole loop on an emulated SO-101, through the commands a person would type."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import draccus
+
+from data.errors import UserError
+from hilserl.commands.processes import start, stop
+from hilserl.runs import write_json
+from sim_pretrain.report import Stage, write_report
+from sim_pretrain.scene import REAL_WORLD, WorldProfile
+
+CHECKPOINT = Path(__file__).parent / "checkpoints" / "lift"
+RIG_START_S = 60.0
+
+
+@dataclass(frozen=True)
+class DemoArgs:
+    """Flags of `hilserl demo`."""
+
+    output_dir: Path = Path("runs/demo")  # everything the demo writes
+    quick: bool = False  # the same stages with a handful of episodes, as a smoke run
+    resume: bool = False  # go on where an interrupted demo in output_dir stopped
+    gap: bool = True  # --gap=false: the emulated arm is exactly the training simulation
+    profile: WorldProfile = field(default_factory=lambda: REAL_WORLD)  # the emulated "real" world
+    profile_json: Path | None = None  # read the profile from this file instead
+    policy: Path = CHECKPOINT  # simulation-pretrained policy to start from
+    time_scale: float = 3.0  # simulated seconds per second; lower it when the rig says it cannot keep up
+    evaluations: int = 50  # untouched episodes before and after
+    labels: int = 20  # labelled episodes for the classifier
+    baseline: int = 20  # untouched episodes that start the training
+    episodes: int = 80  # operated episodes
+    seed: int = 0
+
+
+QUICK = {"evaluations": 4, "labels": 8, "baseline": 3, "episodes": 5}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run or resume all stages and print the table."""
+    args = draccus.parse(DemoArgs, args=list(argv))
+    run = args.output_dir
+    if (run / "demo.json").exists() and not args.resume:
+        raise UserError(
+            f"{run} holds a demo already. Go on with it: hilserl demo --resume=true --output_dir={run}; "
+            "or start another: --output_dir=runs/NAME"
+        )
+    sizes = {k: QUICK[k] if args.quick else getattr(args, k) for k in QUICK}
+    run.mkdir(parents=True, exist_ok=True)
+    write_json(run / "demo.json", draccus.encode(args))
+    minutes = _read_minutes(run)
+    with _rig(args) as rig:
+        for number, stage in enumerate(_stages(args, rig, sizes), 2):
+            if stage.name in minutes:
+                continue
+            print(f"\n[{number}/5] {stage.says}", flush=True)
+            started_s = time.monotonic()
+            for command in stage.commands:
+                _must(command, run)
+            minutes[stage.name] = (time.monotonic() - started_s) / 60
+            write_json(run / "minutes.json", minutes)
+    print("\n" + write_report(run, sizes, minutes))
+    return 0
+
+
+def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]:
+    run = args.output_dir
+    announced = json.loads((rig / "rig.json").read_text())
+    arm = [
+        "--plugins=sim_pretrain.rig.camera",
+        "--robot.type=so101_follower",
+        "--robot.id=arm",
+        f"--robot.port={announced['port']}",
+        f"--robot.calibration_dir={announced['calibration_dir']}",
+        f"--robot.cameras={json.dumps({n: _camera(args, p) for n, p in announced['cameras'].items()})}",
+        f"--time_scale={args.time_scale}",
+        f"--output_dir={run}",
+        "--teleop.type=scripted",
+        f"--teleop.rig={rig}",
+        f"--teleop.seed={args.seed}",
+        f"--seed={args.seed}",
+    ]
+    classifier = f"--classifier.path={run / 'classifier'}"
+    test = [f"--episodes={sizes['evaluations']}", f"--seed={args.seed + 1000}", f"--teleop.seed={args.seed + 1000}"]
+    watch = "--teleop.plays=watch"
+    yield Stage(
+        "before",
+        f"Before: the simulation policy drives the emulated arm untouched, {sizes['evaluations']} episodes.",
+        [["eval", *arm, *test, watch, "--teleop.presses_success=true", "--name=eval-before", f"--policy.path={args.policy}"]],
+    )
+    yield Stage(
+        "classifier",
+        f"Labels: the operator drives {sizes['labels']} episodes, holds Success while the cube is up; the classifier learns it.",
+        [
+            ["record", *arm, "--teleop.plays=show", f"--episodes={sizes['labels']}"],
+            ["classifier", "train", f"--output_dir={run}", f"--seed={args.seed}", f"--quick={args.quick}"],
+        ],
+    )
+    train = [
+        "train", *arm, classifier, f"--policy.path={args.policy}", "--teleop.plays=help", f"--episodes={sizes['episodes']}",
+        f"--learner.baseline_episodes={sizes['baseline']}", f"--learner.seed={args.seed}", f"--resume={args.resume}",
+    ]  # fmt: skip
+    if args.quick:
+        train.append("--learner.critic_updates=200")
+    yield Stage(
+        "training",
+        f"Training: {sizes['baseline']} untouched episodes, then {sizes['episodes']} with the operator at hand; "
+        "the classifier is the only reward.",
+        [train],
+    )
+    yield Stage(
+        "after",
+        f"After: the trained policy drives untouched, the same {sizes['evaluations']} starts.",
+        [["eval", *arm, *test, watch, classifier, "--name=eval-after", f"--policy.path={run}"]],
+    )
+
+
+def _camera(args: DemoArgs, path: str) -> dict[str, object]:
+    profile = _profile(args)
+    size = {"width": profile.native_width_px, "height": profile.native_height_px, "fps": round(profile.camera_fps)}
+    return {"type": "emulated", "path": path, **size}
+
+
+def _profile(args: DemoArgs) -> WorldProfile:
+    if args.profile_json is not None:
+        return draccus.decode(WorldProfile, json.loads(args.profile_json.read_text()))
+    return args.profile if args.gap else WorldProfile()
+
+
+@contextlib.contextmanager
+def _rig(args: DemoArgs) -> Iterator[Path]:
+    """Start the emulated rig and wait until it is ready; stop it at the end."""
+    directory = (args.output_dir / "rig").resolve()
+    profile = write_json(args.output_dir / "profile.json", draccus.encode(_profile(args)))
+    print(f"[1/5] The emulated SO-101 starts: servo bus on a pseudo-terminal, two cameras, time x{args.time_scale:g}.")
+    (directory / "rig.json").unlink(missing_ok=True)
+    log = args.output_dir / "rig.log"
+    command = ["rig", f"--directory={directory}", f"--time_scale={args.time_scale}", f"--profile_json={profile}"]
+    rig = start([*command, f"--seed={args.seed}"], log)
+    try:
+        deadline_s = time.monotonic() + RIG_START_S
+        while not (directory / "rig.json").exists():
+            if rig.poll() is not None or time.monotonic() > deadline_s:
+                raise UserError(f"the emulated rig did not start; its last words:\n{_tail(log)}")
+            time.sleep(0.05)
+        yield directory
+    finally:
+        stop(rig)
+
+
+def _must(command: list[str], run: Path) -> None:
+    """Run one `hilserl` command to its end."""
+    process = start(command)
+    try:
+        status = process.wait()
+    finally:
+        stop(process)
+    if status != 0:
+        raise UserError(
+            f"`hilserl {command[0]}` ended with status {status}; everything recorded so far is kept. "
+            f"Go on with: hilserl demo --resume=true --output_dir={run}"
+        )
+
+
+def _read_minutes(run: Path) -> dict[str, float]:
+    path = run / "minutes.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _tail(log: Path, lines: int = 8) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else "(nothing)"

@@ -1,0 +1,250 @@
+"""The emulated SO-101 as a process: one table in real time, behind a serial port, cameras and a side channel.
+
+In the rig's directory: `follower` the serial port, `<camera>.frames`, `calibration/arm.json`, `people.sock`,
+`truth.jsonl`, and, once everything works, `rig.json`. One thread does everything but the
+servo bus, which has a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import draccus
+
+from data.errors import UserError
+from hilserl.robot.kinematics import JOINTS
+from sim_pretrain.rig.bridge import Shutter, WorldPlant
+from sim_pretrain.rig.bus_process import BusProcess, PlantMemory
+from sim_pretrain.rig.frame_file import FrameFile
+from sim_pretrain.rig.people import Judge, LineServer
+from sim_pretrain.rig.servo import write_calibration
+from sim_pretrain.scene import WorldProfile
+
+_BATCH_S = 0.004  # simulated time per batch: two physics steps
+_LOOK_S = 0.02  # how often the judge looks
+_CATCH_UP_S = 0.1  # more simulated time than this behind is given up instead of made good
+_REPORT_S = 5.0
+_FAULTS = "silence, corrupt (count), dead_motor (id or motor), unplug, freeze_camera (camera), heal"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RigConfig:
+    """Flags of the emulated rig."""
+
+    directory: Path = Path("runs/rig")  # where the port, the cameras and the socket appear
+    time_scale: float = 1.0  # simulated seconds per second
+    profile: WorldProfile = field(default_factory=WorldProfile)  # the table, the arm and the cameras
+    profile_json: Path | None = None  # read the profile from this file instead
+    seed: int = 0  # of the camera noise
+
+    def read_profile(self) -> WorldProfile:
+        """Return the profile to use."""
+        if self.profile_json is None:
+            return self.profile
+        return draccus.decode(WorldProfile, json.loads(self.profile_json.read_text()))
+
+
+class Rig:
+    """A running rig; `run` returns after `stop`. Use in a `with` block, in the thread that made it."""
+
+    def __init__(self, config: RigConfig):
+        """Build everything.
+
+        Raises:
+            UserError: a rig is alive in this directory, or its path is too long for a socket.
+            RuntimeError: there is no OpenGL to render with.
+        """
+        self._config, self._directory = config, config.directory.resolve()
+        self._stopping = False
+        self._resources = contextlib.ExitStack()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock_directory()
+            announcement = self._directory / "rig.json"
+            announcement.unlink(missing_ok=True)  # of a rig that was killed
+            self._resources.callback(announcement.unlink, missing_ok=True)
+            from sim_pretrain.world import World  # MuJoCo is slow to import: not for --help
+
+            profile = config.read_profile()
+            self._world = World(profile, config.seed)
+            self._resources.callback(self._world.close)
+            memory = self._directory / "plant.memory"
+            self._resources.callback(memory.unlink, missing_ok=True)
+            self._plant = WorldPlant(self._world, PlantMemory(memory, create=True))
+            self._shutters = {}
+            for camera in self._world.camera_names:
+                path = self._directory / f"{camera}.frames"
+                file = FrameFile(path, profile.native_width_px, profile.native_height_px)
+                self._shutters[camera] = Shutter(self._world, camera, self._resources.enter_context(file))
+            write_calibration(self._directory / "calibration" / "arm.json")
+            port = self._directory / "follower"
+            self._resources.callback(port.unlink, missing_ok=True)  # should the bus process not do it
+            self._bus = self._resources.enter_context(BusProcess(memory, port))
+            self._judge = Judge(self._directory / "truth.jsonl")
+            server = LineServer(self._directory / "people.sock", self._obey)
+            self._people = self._resources.enter_context(server)
+            undo.pop_all()
+
+    def stop(self) -> None:
+        """Make `run` return soon; for signal handlers and the side channel."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Unplug, and take away everything but the calibration and the record of truth."""
+        self._resources.close()
+
+    def __enter__(self) -> Rig:
+        """Return the rig."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def run(self) -> None:
+        """Keep the world in step with the clock until stopped."""
+        scale, world = self._config.time_scale, self._world
+        origin_s, ready = time.monotonic() - world.time_s / scale, False
+        given_up_s, report_s = 0.0, time.monotonic() + _REPORT_S
+        while not self._stopping:
+            behind_s = (time.monotonic() - origin_s) * scale - world.time_s
+            if behind_s > _CATCH_UP_S:
+                given_up_s += behind_s - _CATCH_UP_S
+                origin_s += (behind_s - _CATCH_UP_S) / scale
+            if behind_s < _BATCH_S:
+                self._people.poll((_BATCH_S - behind_s) / scale)
+                continue
+            self._tick()
+            self._people.poll(0.0)
+            if not ready and all(shutter.published for shutter in self._shutters.values()):
+                ready = True
+                self._announce()
+            if time.monotonic() > report_s:
+                if not self._bus.alive:
+                    raise UserError("the servo bus process died; start the rig again: hilserl rig")
+                if given_up_s > 0.02 * _REPORT_S * scale:
+                    ran = 1 - given_up_s / (_REPORT_S * scale)
+                    logger.warning(
+                        "this machine reaches %.0f %% of time_scale=%g; free it, or use --time_scale=%.2g",
+                        100 * ran, scale, 0.9 * scale * ran,
+                    )  # fmt: skip
+                given_up_s, report_s = 0.0, time.monotonic() + _REPORT_S
+
+    def _tick(self) -> None:
+        before_s = self._world.time_s
+        self._plant.advance(_BATCH_S)
+        if self._judge.watching and before_s // _LOOK_S != self._world.time_s // _LOOK_S:
+            self._judge.look(self._world.truth())
+        for shutter in self._shutters.values():
+            shutter.publish()
+        for shutter in self._shutters.values():
+            if shutter.render_if_due():
+                break  # one frame a tick: two in a row would leave the arm unmoved for twice as long
+
+    def _lock_directory(self) -> None:
+        lock = self._resources.enter_context((self._directory / "rig.lock").open("a"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when a process dies
+        except BlockingIOError:
+            self._resources.close()
+            raise UserError(
+                f"a rig is already running in {self._directory}. Use that one, stop it with Ctrl-C, "
+                "or choose another place: hilserl rig --directory=runs/rig2"
+            ) from None
+
+    def _announce(self) -> None:
+        content = {
+            "pid": os.getpid(),
+            "port": str(self._directory / "follower"),
+            "cameras": {name: str(self._directory / f"{name}.frames") for name in self._shutters},
+            "calibration_dir": str(self._directory / "calibration"),
+            "time_scale": self._config.time_scale,
+            "profile": draccus.encode(self._world.profile),
+        }
+        fresh = self._directory / ".rig.json"
+        fresh.write_text(json.dumps(content, indent=1))
+        fresh.replace(self._directory / "rig.json")
+        logger.info("rig ready: --robot.port=%s", content["port"])
+
+    def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("op"):
+            case "truth":
+                return {**asdict(self._world.truth()), "time_s": self._world.time_s}
+            case "place":
+                pose = [float(request[key]) for key in ("x_m", "y_m", "yaw_rad")]
+                if not all(map(math.isfinite, pose)):
+                    raise ValueError(f"accepted are finite x_m, y_m, yaw_rad; found {pose}")
+                self._world.place_cube(*pose)
+                return {}
+            case "begin":
+                self._judge.begin(str(request["tag"]), self._world.truth())
+                return {}
+            case "end":
+                return self._judge.end(str(request["tag"]), self._world.truth())
+            case "fault":
+                self._break(request)
+                return {}
+            case "stop":
+                self.stop()
+                return {}
+            case other:
+                raise ValueError(f"op is {other!r}; accepted are truth, place, begin, end, fault, stop")
+
+    def _break(self, request: dict[str, Any]) -> None:
+        match request.get("kind"):
+            case "silence":
+                self._bus.silence()
+            case "corrupt":
+                self._bus.corrupt(int(request.get("count", 1)))
+            case "dead_motor":
+                motor = request.get("motor")
+                self._bus.kill(JOINTS.index(motor) + 1 if motor else int(request["id"]))
+            case "unplug":
+                self._bus.unplug()
+            case "freeze_camera":
+                name = request.get("camera")
+                if name not in self._shutters:
+                    raise ValueError(f"camera is {name!r}; accepted are {sorted(self._shutters)}")
+                self._shutters[name].frozen = True
+            case "heal":
+                self._bus.heal()
+                for shutter in self._shutters.values():
+                    shutter.frozen = False
+            case other:
+                raise ValueError(f"kind is {other!r}; accepted are {_FAULTS}")
+
+
+def run_rig(config: RigConfig) -> None:
+    """Run a rig until SIGTERM, SIGINT or its side channel's `stop`. It owns the process: main thread only."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # while it is built: undo, and go
+    with Rig(config) as rig:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: rig.stop())
+        rig.run()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the flags of `RigConfig`, run a rig and return the exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    run_rig(draccus.parse(RigConfig, args=None if argv is None else list(argv)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

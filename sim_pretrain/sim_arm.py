@@ -1,0 +1,88 @@
+"""The simulated arm, clock and cameras: the same seams as the real ones, around one in-process World."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data.spec import TaskSpec
+from hilserl.loop.env import ArmEnv, sample_start, start_joints
+from hilserl.robot.arm import JointLimits, JointReading
+from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD
+from sim_pretrain.world import World
+
+SPAWN_LOW_M, SPAWN_HIGH_M = (0.19, -0.04), (0.27, 0.04)  # where the cube is placed
+SPAWN_YAW_RAD = 0.3
+
+
+class SimArm:
+    """`hilserl.robot.arm.Arm` on a World."""
+
+    limits = JointLimits(JOINT_LOW_RAD, JOINT_HIGH_RAD)
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def read(self) -> JointReading:
+        """Return the encoder angles and the simulated time."""
+        return JointReading(self._world.joint_positions(), self._world.time_s)
+
+    def write(self, goal_rad: np.ndarray) -> np.ndarray:
+        """Set the goals, clamped to the joint limits, and return them."""
+        goal = np.clip(goal_rad, self.limits.low_rad, self.limits.high_rad)
+        self._world.set_goals(goal)
+        return goal
+
+    def hold(self) -> None:
+        """Make the present pose the goal."""
+        self._world.set_goals(self._world.joint_positions())
+
+    def release(self) -> None:
+        """Switch every servo off."""
+        self._world.set_torque(np.zeros(6, bool))
+
+    def close(self) -> None:
+        """Hold; the world outlives its arm."""
+        self.hold()
+
+
+class SimClock:
+    """A clock that advances the world when somebody sleeps."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def now_s(self) -> float:
+        """Simulated time."""
+        return self._world.time_s
+
+    def sleep_until_s(self, time_s: float) -> None:
+        """Run physics until `time_s`."""
+        self._world.advance(max(0.0, time_s - self._world.time_s))
+
+
+class SimFrames:
+    """Rendered on demand, without latency."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def read(self, name: str) -> tuple[np.ndarray, float]:
+        """Render one camera now."""
+        return self._world.render(name), self._world.time_s
+
+
+def make_env(world: World, task: TaskSpec, cameras: tuple[str, ...] = ()) -> ArmEnv:
+    """Return the environment of the real arm, around a World."""
+    return ArmEnv(SimArm(world), SimFrames(world), SimClock(world), task, cameras)
+
+
+def scatter(world: World, task: TaskSpec, rng: np.random.Generator) -> None:
+    """Start an episode by state injection: arm and cube are drawn independently of each other."""
+    world.set_joints(start_joints(task, sample_start(task, rng)))
+    world.place_cube(*sample_cube(rng))
+
+
+def sample_cube(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw a cube pose: x, y [m] and yaw [rad]."""
+    x, y = rng.uniform(SPAWN_LOW_M, SPAWN_HIGH_M)
+    return float(x), float(y), float(rng.uniform(-SPAWN_YAW_RAD, SPAWN_YAW_RAD))

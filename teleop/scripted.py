@@ -1,0 +1,188 @@
+"""A scripted operator for rehearsals on the emulated rig: it sees the truth, and uses the same buttons as a person.
+
+It places the object, presses Start, takes over with the deadman when the policy makes no progress, hands back,
+presses Failure when the object is out of reach, and holds Success while the task is done. Its eyes and hands are
+the rig's `people.sock`, which no policy can reach.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from data.errors import UserError
+from teleop.expert import ExpertConfig, lift
+from teleop.inputs import Button, OperatorConfig, OperatorState, Prompt
+from teleop.show import Show
+
+
+@OperatorConfig.register_subclass("scripted")
+@dataclass(frozen=True)
+class ScriptedConfig(OperatorConfig):
+    """`--teleop.type=scripted`: a stand-in for the person, on the emulated rig only."""
+
+    rig: Path = Path("rig")  # directory of the running rig
+    plays: Literal["watch", "help", "show"] = "help"  # watch: never drives; help: takes over; show: labels
+    presses_success: bool = False  # ends an episode by hand when it sees success (when no detector does)
+    patience: tuple[int, int] = (6, 10)  # ticks without progress before it takes over
+    drives_for: tuple[int, int] = (12, 18)  # ticks of one take-over
+    low_misaligned_m: float = 0.011  # too far off while low ...
+    low_misaligned_chance: float = 0.5  # ... makes it take over with this chance per tick
+    gain_spread: float = 0.2  # its commands are scaled by 1 ± this, per take-over and per tick
+    bias: float = 0.05  # standard deviation of its constant error per take-over, in action units
+    spawn_low_m: tuple[float, float] = (0.19, -0.04)  # where it puts the object
+    spawn_high_m: tuple[float, float] = (0.27, 0.04)
+    spawn_yaw_rad: float = 0.3
+    seed: int = 0
+
+    def connect(self) -> ScriptedOperator:
+        """Open the rig's socket; UserError when no rig runs there."""
+        return ScriptedOperator(self)
+
+
+class ScriptedOperator:
+    """Implements `teleop.inputs.Operator`."""
+
+    def __init__(self, config: ScriptedConfig) -> None:
+        self._config = config
+        self._eyes = _Eyes(config.rig / "people.sock")
+        self._rng = np.random.default_rng(config.seed)
+        self._press: set[Button] = set()
+        self._running = False
+        self._show = Show(self._rng)
+        self._begin()
+
+    def read(self) -> OperatorState:
+        """Look at the table and decide what the hands do."""
+        pressed, self._press = frozenset(self._press), set()
+        try:
+            truth = self._eyes.ask(op="truth")
+        except ConnectionError:
+            return OperatorState(stamp_s=time.monotonic(), connected=False)
+        idle = OperatorState(stamp_s=time.monotonic(), pressed=pressed, success_held=truth["success"])
+        if not self._running:
+            return idle
+        if truth["lost"]:
+            return self._state(idle, pressed | {Button.FAILURE})
+        if truth["success"] and self._config.presses_success:
+            return self._state(idle, pressed | {Button.SUCCESS})
+        if self._config.plays == "show":
+            return self._drive(idle, self._show.act(truth))
+        if self._config.plays == "help":
+            return self._help(idle, truth)
+        return idle
+
+    def tell(self, prompt: Prompt, **details: str | float | int) -> None:
+        """Obey: place the object and press Start, notice that an episode begins or ends."""
+        try:
+            if prompt is Prompt.PLACE_OBJECT:
+                self._rng = np.random.default_rng([self._config.seed, int(details.get("episode", 0))])
+                x, y = self._rng.uniform(self._config.spawn_low_m, self._config.spawn_high_m)
+                yaw = self._rng.uniform(-self._config.spawn_yaw_rad, self._config.spawn_yaw_rad)
+                self._eyes.ask(op="place", x_m=x, y_m=y, yaw_rad=yaw)
+                self._press.add(Button.START)
+            elif prompt is Prompt.EPISODE_STARTED:
+                self._eyes.ask(op="begin", tag=str(details["uuid"]))
+                self._running = True
+                self._begin()
+                self._show = Show(self._rng)
+            elif prompt is Prompt.EPISODE_ENDED:
+                self._running = False
+                self._eyes.ask(op="end", tag=str(details["uuid"]))
+        except ConnectionError:
+            pass  # the next reading says "not connected"
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._eyes.close()
+
+    def _begin(self) -> None:
+        self._best = -np.inf
+        self._stuck = 0
+        self._patience = int(self._rng.integers(*self._config.patience, endpoint=True))
+        self._driving = 0
+        self._rest_xy: np.ndarray | None = None
+
+    def _help(self, idle: OperatorState, truth: dict[str, Any]) -> OperatorState:
+        ee, cube = np.array(truth["ee_m"]), np.array(truth["cube_m"])
+        if self._driving == 0 and self._needs_help(ee, cube, truth["grasped"]):
+            self._driving = int(self._rng.integers(*self._config.drives_for, endpoint=True))
+            self._gain = 1 + self._config.gain_spread * self._rng.uniform(-1, 1)
+            self._bias = self._rng.normal(0, self._config.bias, 3)
+        if self._driving == 0:
+            return idle
+        self._driving -= 1
+        if self._driving == 0:  # hand back and give the policy time to show what it does
+            self._best, self._stuck, self._rest_xy = -np.inf, 0, None
+        action = lift(ee, cube, truth["grasped"], ExpertConfig())
+        gain = self._gain * (1 + self._config.gain_spread * self._rng.uniform(-1, 1))
+        action[:3] = np.clip(gain * action[:3] + self._bias, -1, 1)
+        return self._drive(idle, action)
+
+    def _needs_help(self, ee: np.ndarray, cube: np.ndarray, grasped: bool) -> bool:
+        """No progress for a while, the cube was pushed, or low and beside the cube."""
+        progress = 1.0 + cube[2] if grasped else -float(np.linalg.norm(ee - cube))
+        if progress > self._best + 0.003:
+            self._best, self._stuck = progress, 0
+        else:
+            self._stuck += 1
+        if self._rest_xy is None:
+            self._rest_xy = cube[:2].copy()
+        pushed = not grasped and np.linalg.norm(cube[:2] - self._rest_xy) > 0.01
+        beside = np.linalg.norm(ee[:2] - cube[:2]) > self._config.low_misaligned_m
+        low = not grasped and ee[2] < cube[2] + 0.025
+        careless = low and beside and self._rng.random() < self._config.low_misaligned_chance
+        return bool(pushed or careless or self._stuck >= self._patience)
+
+    def _drive(self, idle: OperatorState, action: np.ndarray) -> OperatorState:
+        return OperatorState(
+            stamp_s=idle.stamp_s,
+            deadman=True,
+            move=action[:3].astype(np.float32),
+            gripper=float(action[3]),
+            success_held=idle.success_held,
+            pressed=idle.pressed,
+        )
+
+    def _state(self, idle: OperatorState, pressed: frozenset[Button]) -> OperatorState:
+        return OperatorState(stamp_s=idle.stamp_s, success_held=idle.success_held, pressed=pressed)
+
+
+class _Eyes:
+    """One JSON object per line, request and answer, on the rig's socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(5.0)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            raise UserError(
+                f"no rig answers at {path} ({error}). The scripted operator works on an emulated rig only; "
+                "start one with: hilserl rig --directory=DIR, and pass --teleop.rig=DIR"
+            ) from error
+        self._lines = self._socket.makefile("rb")
+
+    def ask(self, **request: object) -> dict[str, Any]:
+        """Send one request and return the answer; ConnectionError when the rig is gone."""
+        try:
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            answer = self._lines.readline()
+        except OSError as error:
+            raise ConnectionError(f"the rig stopped answering: {error}") from error
+        if not answer:
+            raise ConnectionError("the rig closed its socket")
+        result: dict[str, Any] = json.loads(answer)
+        if not result.get("ok", True):
+            raise ValueError(f"the rig refused {request}: {result}")
+        return result
+
+    def close(self) -> None:
+        self._lines.close()
+        self._socket.close()

@@ -1,0 +1,86 @@
+"""The spec guards the weights; the network sees where things are and treats frames one by one."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from classifier.model import ClassifierSpec, SuccessModel
+from data.spec import SpecMismatch
+
+
+def random_images(spec, count, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        c.name: rng.integers(0, 256, (count, c.size_px, c.size_px, 3), dtype=np.uint8) for c in spec.cameras
+    }
+
+
+def with_camera(task, which, **changes):
+    cameras = tuple(
+        dataclasses.replace(c, **changes) if c.name == which else c for c in task.observation.cameras
+    )
+    return dataclasses.replace(task, observation=dataclasses.replace(task.observation, cameras=cameras))
+
+
+def test_spec_survives_json_and_refuses_unknown_keys(task):
+    spec = ClassifierSpec.for_task(task, seed=3)
+    assert ClassifierSpec.from_json(spec.to_json()) == spec
+    with pytest.raises(Exception, match="typo"):
+        ClassifierSpec.from_json(json.dumps({**json.loads(spec.to_json()), "typo": 1}))
+
+
+def test_another_crop_or_size_is_refused_with_the_key(task):
+    spec = ClassifierSpec.for_task(task)
+    spec.require_cameras(task, "it")
+    with pytest.raises(SpecMismatch, match=r"cameras\.wrist\.crop.*0\.9.*\n(?!.*front)"):
+        spec.require_cameras(with_camera(task, "wrist", crop=(0.0, 0.0, 0.9, 1.0)), "it")
+    with pytest.raises(SpecMismatch, match=r"cameras\.front\.size_px: this session has 64, it has 32"):
+        spec.require_cameras(with_camera(task, "front", size_px=64), "it")
+    with pytest.raises(SpecMismatch, match="no such camera"):
+        spec.require_cameras(with_camera(task, "front", name="side"), "it")
+
+
+def test_cameras_it_does_not_look_through_may_differ(task):
+    spec = dataclasses.replace(ClassifierSpec.for_task(task), cameras=task.observation.cameras[:1])
+    spec.require_cameras(with_camera(task, "wrist", size_px=64), "it")
+
+
+def test_a_frame_scores_the_same_alone_and_in_a_batch(task):
+    model = SuccessModel(ClassifierSpec.for_task(task)).eval()
+    images = random_images(model.spec, 5)
+    together = model.probabilities(images, chunk=3)
+    alone = [model.probabilities({n: x[i : i + 1] for n, x in images.items()})[0] for i in range(5)]
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_every_camera_changes_the_score(task):
+    model = SuccessModel(ClassifierSpec.for_task(task)).eval()
+    images, others = random_images(model.spec, 1), random_images(model.spec, 1, seed=1)
+    base = model.probabilities(images)[0]
+    for name in images:
+        assert abs(model.probabilities({**images, name: others[name]})[0] - base) > 1e-6
+
+
+def test_where_a_thing_is_changes_the_score(task):
+    """A move by the total stride, far from the border: a globally pooled feature could not see it."""
+    camera = dataclasses.replace(task.observation.cameras[0], size_px=128)
+    spec = dataclasses.replace(ClassifierSpec.for_task(task), cameras=(camera,))
+    scene = np.zeros((2, 128, 128, 3), np.uint8)
+    scene[0, 48:56, 48:56] = scene[1, 64:72, 64:72] = 255
+    here, there = SuccessModel(spec).eval().probabilities({camera.name: scene})
+    assert abs(here - there) > 1e-4
+
+
+def test_the_seed_decides_the_weights_and_the_global_generator_is_left_alone(task):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    one, same = SuccessModel(ClassifierSpec.for_task(task, 1)), SuccessModel(ClassifierSpec.for_task(task, 1))
+    assert torch.rand(1) == expected
+    other = SuccessModel(ClassifierSpec.for_task(task, 2))
+    weights = [m.state_dict()["head.0.weight"] for m in (one, same, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
