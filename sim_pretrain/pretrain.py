@@ -27,6 +27,7 @@ class PretrainArgs:
     method: Literal["distill"] = "distill"  # scripted expert -> behaviour cloning -> DAgger, from pixels
     output_dir: Path = Path("runs/pretrain/lift")  # policy folder; replaced when it exists
     evaluate: int = 50  # untouched episodes in the clean simulation at the end
+    threads: int = 2  # of torch; 1 is faster on a machine that is busy with something else
     distill: DistillConfig = field(default_factory=DistillConfig)
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     args = draccus.parse(PretrainArgs, args=list(argv))
     started_s = time.monotonic()
     task, world = lift_task(), World(seed=args.distill.seed)
-    torch.set_num_threads(2)
+    torch.set_num_threads(args.threads)
     try:
         policy, critic, runs = distill(world, task, args.distill)
         torch.set_num_threads(1)

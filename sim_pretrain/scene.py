@@ -23,7 +23,7 @@ class WorldProfile:
     # What the cameras see
     native_width_px: int = 160
     native_height_px: int = 120
-    camera_fps: float = 30.0
+    camera_fps: float = 20.0
     wrist_position_m: Vec3 = (0.008, -0.065, -0.019)  # in the gripper body; mount side -y
     wrist_pitch_rad: float = 0.398  # towards the finger tips
     wrist_tilt_deg: Vec3 = (0.0, 0.0, 0.0)  # mounting error about the camera's own x, y, z

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from data.schema import Episode, Outcome, Source
 from hilserl.agents.networks import Policy
@@ -110,13 +109,11 @@ def encode_copies(policy: Policy, images: Tensor, copies: int, shift_px: int, rn
 def random_shift(images: Tensor, shift_px: int, rng: np.random.Generator) -> Tensor:
     """Shift uint8 images [T, C, H, W, 3] by up to `shift_px`, edges replicated; own offset per frame and camera."""
     t, c, h, w, _ = images.shape
-    flat = images.reshape(t * c, h, w, 3).permute(0, 3, 1, 2).float()
-    padded = F.pad(flat, (shift_px,) * 4, mode="replicate").permute(0, 2, 3, 1).to(torch.uint8)
-    offsets = torch.from_numpy(rng.integers(0, 2 * shift_px + 1, (2, t * c)))
-    rows = offsets[0][:, None] + torch.arange(h)
-    columns = offsets[1][:, None] + torch.arange(w)
+    offsets = torch.from_numpy(rng.integers(-shift_px, shift_px + 1, (2, t * c)))
+    rows = (offsets[0][:, None] + torch.arange(h)).clamp(0, h - 1)  # clamping is edge replication
+    columns = (offsets[1][:, None] + torch.arange(w)).clamp(0, w - 1)
     index = torch.arange(t * c)[:, None, None]
-    return padded[index, rows[:, :, None], columns[:, None, :]].reshape(images.shape)
+    return images.reshape(t * c, h, w, 3)[index, rows[:, :, None], columns[:, None, :]].reshape(images.shape)
 
 
 class _Growing:

@@ -51,7 +51,7 @@ class ArmArgs:
     output_dir: Path  # run directory; its store is created on first use
     teleop: OperatorConfig = field(default_factory=NobodyConfig)  # --teleop.type=gamepad
     task: Path | None = None  # task spec as JSON; none: the lift task
-    time_scale: float = 1.0  # of an emulated rig started with the same; a real arm has 1
+    clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
 
     def read_task(self) -> TaskSpec:

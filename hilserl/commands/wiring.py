@@ -21,7 +21,7 @@ from hilserl.loop.env import ArmEnv
 from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.robot.arm import connect_arm
 from hilserl.robot.cameras import open_cameras
-from hilserl.robot.clock import WallClock
+from hilserl.robot.clock import Clock, SharedClock, WallClock
 
 
 @contextlib.contextmanager
@@ -37,7 +37,7 @@ def open_actor(
     The operator connects before the arm, so that nothing moves while nobody can stop it.
     """
     torch.set_num_threads(1)  # a batch of one gains nothing from more, and the learner needs the other core
-    clock = WallClock(args.time_scale)
+    clock: Clock = WallClock() if args.clock is None else SharedClock(args.clock)
     signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(EpisodeStore.create_or_open(args.output_dir / "store", task))

@@ -64,7 +64,7 @@ class CleanInput:
 
     def __call__(self) -> None:
         """Drop what was received and not read."""
-        self._port.ser.flush()
+        self._port.ser.reset_input_buffer()
 
     def require(self) -> None:
         """Raise ArmFault when something has put another `clearPort` in place."""

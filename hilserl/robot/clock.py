@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
+import struct
 import time
+from pathlib import Path
 from typing import Protocol
+
+from data.errors import UserError
+
+POLL_S = 0.0005
+STANDS_STILL_S = 5.0
+
+
+class ClockStopped(UserError):
+    """The emulated rig's time does not go on."""
 
 
 class Clock(Protocol):
@@ -34,3 +46,47 @@ class WallClock:
         remaining_s = (time_s - self.now_s()) / self.time_scale
         if remaining_s > 0:
             time.sleep(remaining_s)
+
+
+class SharedClock:
+    """Eight bytes in a mapped file: an emulated rig writes its simulated time, the actor lives by it.
+
+    So a control period is a period of the arm's time, however fast the rig runs and however busy the machine is.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        """Map the file; with `create` make it, at time zero.
+
+        Raises:
+            UserError: there is no such file.
+        """
+        if create:
+            path.write_bytes(bytes(8))
+        try:
+            with path.open("r+b") as file:
+                self._memory = mmap.mmap(file.fileno(), 8)
+        except OSError as error:
+            raise UserError(f"no clock at {path} ({error}); an emulated rig writes one: hilserl rig") from error
+
+    def set(self, time_s: float) -> None:
+        """Publish the time; the rig does."""
+        struct.pack_into("<d", self._memory, 0, time_s)
+
+    def now_s(self) -> float:
+        """Return the rig's simulated time [s]."""
+        now: float = struct.unpack_from("<d", self._memory, 0)[0]
+        return now
+
+    def sleep_until_s(self, time_s: float) -> None:
+        """Wait until the rig's time is `time_s`.
+
+        Raises:
+            ClockStopped: it stood still for a while; the rig is gone.
+        """
+        seen_s, moved_s = self.now_s(), time.monotonic()
+        while (now_s := self.now_s()) < time_s:
+            if now_s != seen_s:
+                seen_s, moved_s = now_s, time.monotonic()
+            elif time.monotonic() - moved_s > STANDS_STILL_S:
+                raise ClockStopped("the emulated rig's time stands still; start it again: hilserl rig")
+            time.sleep(POLL_S)

@@ -68,13 +68,14 @@ class LeRobotArm:
         robot.config.disable_torque_on_disconnect = False  # the driver's destructor must not drop the arm
         require_calibration_file(robot)
         self._scale = tick_scale(robot.calibration)
+        self._limits = self._scale.limits()
         self._clean = CleanInput(self._bus)
         self._connect_within(_CONNECT_ATTEMPTS, 0.1, BusFault)
 
     @property
     def limits(self) -> JointLimits:
         """The calibrated range, less a small margin."""
-        return self._scale.limits()
+        return self._limits
 
     def read(self) -> JointReading:
         """Read the positions in one transaction. No camera is involved."""
@@ -224,7 +225,6 @@ class LeRobotArm:
             with faults(what, self._port, _ADVICE):
                 yield
         except ArmFault:
-            self._last_goal_rad = (
-                None  # goals may have been lost: the next write starts from where the arm is
-            )
+            # Goals may have been lost: the next write starts from where the arm is.
+            self._last_goal_rad = None
             raise

@@ -115,7 +115,7 @@ def move(
     height_m: Callable[[np.ndarray], float] | None = None,
     min_height_m: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    tolerance_rad: float = 0.02,
+    tolerance_rad: float = 0.01,
     settle_s: float = 2.0,
     rate_hz: float = 50.0,
 ) -> MotionResult:
@@ -132,7 +132,7 @@ def move(
         height_m: height [m] above the table of the lowest point, of a pose; None: no height check.
         min_height_m: see `route`.
         should_stop: asked before each write; True makes the arm hold.
-        tolerance_rad: for each body joint.
+        tolerance_rad: for each body joint; 0.01 rad is 3 mm at the hand.
         settle_s: time for the trim.
         rate_hz: writes per second; the arm's `write_period_s` should be its inverse.
 

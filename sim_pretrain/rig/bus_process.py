@@ -1,8 +1,8 @@
-"""The servo bus in a process of its own: servos answer at once, however busy physics and rendering are.
+"""The servo bus in a process of its own, apart from the interpreter lock of the renderer.
 
-Measured against a thread beside the renderer, on two cores that were also taken by others: twice the
-transactions per second, and the world kept real time where it had fallen to 0.9 of it. The two share
-`PlantMemory`; faults are lines on standard input.
+No faster than a thread beside the renderer: in four interleaved runs of each on two shared cores, the
+difference in rate (2,200 against 2,200 to 2,600 transactions per second) was smaller than the spread. The two
+processes share `PlantMemory`; faults are lines on standard input.
 """
 
 from __future__ import annotations

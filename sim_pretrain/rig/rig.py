@@ -24,6 +24,7 @@ from typing import Any
 import draccus
 
 from data.errors import UserError
+from hilserl.robot.clock import SharedClock
 from hilserl.robot.kinematics import JOINTS
 from sim_pretrain.rig.bridge import Shutter, WorldPlant
 from sim_pretrain.rig.bus_process import BusProcess, PlantMemory
@@ -95,6 +96,7 @@ class Rig:
             port = self._directory / "follower"
             self._resources.callback(port.unlink, missing_ok=True)  # should the bus process not do it
             self._bus = self._resources.enter_context(BusProcess(memory, port))
+            self._clock = SharedClock(self._directory / "clock", create=True)
             self._judge = Judge(self._directory / "truth.jsonl")
             server = LineServer(self._directory / "people.sock", self._obey)
             self._people = self._resources.enter_context(server)
@@ -148,6 +150,7 @@ class Rig:
     def _tick(self) -> None:
         before_s = self._world.time_s
         self._plant.advance(_BATCH_S)
+        self._clock.set(self._world.time_s)
         if self._judge.watching and before_s // _LOOK_S != self._world.time_s // _LOOK_S:
             self._judge.look(self._world.truth())
         for shutter in self._shutters.values():
@@ -173,6 +176,7 @@ class Rig:
             "port": str(self._directory / "follower"),
             "cameras": {name: str(self._directory / f"{name}.frames") for name in self._shutters},
             "calibration_dir": str(self._directory / "calibration"),
+            "clock": str(self._directory / "clock"),
             "time_scale": self._config.time_scale,
             "profile": draccus.encode(self._world.profile),
         }

@@ -100,6 +100,21 @@ arm.write(arm.read().positions_rad)
     assert bench.plant.torque.all()
 
 
+def test_holding_again_does_not_take_over_a_sagged_pose(bench, arm):
+    """A servo hangs a little below its goal; taking that for the new goal, tick by tick, lets the arm creep."""
+    arm.write(arm.read().positions_rad)
+    arm.hold()
+    bench.plant.goals_seen.clear()
+    for _ in range(5):
+        bench.plant.push(np.full(6, -0.01))
+        arm.hold()
+    assert bench.plant.goals_seen == []
+    arm.write(arm.read().positions_rad)
+    bench.plant.goals_seen.clear()
+    arm.hold()
+    assert len(bench.plant.goals_seen) == 6
+
+
 def test_release_makes_limp_and_write_refuses_until_hold(bench, arm):
     arm.release()
     assert not bench.plant.torque.any()
