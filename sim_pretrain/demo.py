@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import draccus
@@ -46,15 +46,16 @@ QUICK = {"evaluations": 4, "labels": 8, "baseline": 3, "episodes": 5}
 def main(argv: Sequence[str]) -> int:
     """Run or resume all stages and print the table."""
     args = draccus.parse(DemoArgs, args=list(argv))
-    run = args.output_dir
-    if (run / "demo.json").exists() and not args.resume:
+    run, begun = args.output_dir, args.output_dir / "demo.json"
+    if begun.exists() and not args.resume:
         raise UserError(
             f"{run} holds a demo already. Go on with it: hilserl demo --resume=true --output_dir={run}; "
             "or start another: --output_dir=runs/NAME"
         )
+    if begun.exists():  # the same demo: its own flags count, not today's
+        args = replace(draccus.decode(DemoArgs, json.loads(begun.read_text())), output_dir=run, resume=True)
+    write_json(begun, draccus.encode(args))
     sizes = {k: QUICK[k] if args.quick else getattr(args, k) for k in QUICK}
-    run.mkdir(parents=True, exist_ok=True)
-    write_json(run / "demo.json", draccus.encode(args))
     minutes = _read_minutes(run)
     with _rig(args) as rig:
         for number, stage in enumerate(_stages(args, rig, sizes), 2):

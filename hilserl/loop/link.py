@@ -40,6 +40,11 @@ class Link:
         self._status = self._folder / "learner.json"
         self._seen_ns = 0
 
+    @staticmethod
+    def peek(run: Path) -> LearnerStatus | None:
+        """Return the last status of a run's learner without making any file."""
+        return Link(run).learner() if (Path(run) / "link").exists() else None
+
     def publish_weights(self, actor: dict[str, Tensor], version: int) -> None:
         """Make these actor weights the newest."""
         from safetensors.torch import save_file
