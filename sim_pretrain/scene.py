@@ -55,13 +55,13 @@ class WorldProfile:
 
 # The "real" table of the demo: what a policy from the clean simulation has not seen.
 REAL_WORLD = WorldProfile(
-    wrist_position_m=(0.0131, -0.0608, -0.0139),
-    wrist_tilt_deg=(-4.2, 2.5, 3.4),
-    wrist_fovy_deg=74.7,
+    wrist_position_m=(0.011, -0.0625, -0.016),
+    wrist_tilt_deg=(-2.5, 1.5, 2.0),
+    wrist_fovy_deg=73.0,
     front_position_m=(0.54, 0.05, 0.22),
     front_fovy_deg=45.0,
-    brightness=0.8,
-    image_noise=4.0,
+    brightness=0.88,
+    image_noise=3.0,
     light_diffuse=0.8,
     light_ambient=0.25,
     light_position_m=(-0.2, -0.5, 1.0),
@@ -69,9 +69,9 @@ REAL_WORLD = WorldProfile(
     table_rgb2=(0.60, 0.58, 0.55),
     cube_rgb=(0.80, 0.22, 0.12),
     servo_gain=45.0,
-    joint_offset_deg=(1.5, -1.5, 1.5, -1.5, 1.0, 0.0),
-    action_latency_s=0.06,
-    camera_latency_s=0.04,
+    joint_offset_deg=(1.0, -1.0, 1.0, -1.0, 0.5, 0.0),
+    action_latency_s=0.03,
+    camera_latency_s=0.03,
     pad_friction=0.9,
 )
 

@@ -8,6 +8,7 @@ from data.spec import TaskSpec
 from hilserl.loop.env import ArmEnv, sample_start, start_joints
 from hilserl.robot.arm import JointLimits, JointReading
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD
+from hilserl.robot.safety import clamp_joints
 from sim_pretrain.world import World
 
 SPAWN_LOW_M, SPAWN_HIGH_M = (0.19, -0.04), (0.27, 0.04)  # where the cube is placed
@@ -21,24 +22,30 @@ class SimArm:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._holding = False
 
     def read(self) -> JointReading:
         """Return the encoder angles and the simulated time."""
         return JointReading(self._world.joint_positions(), self._world.time_s)
 
     def write(self, goal_rad: np.ndarray) -> np.ndarray:
-        """Set the goals, clamped to the joint limits, and return them."""
-        goal = np.clip(goal_rad, self.limits.low_rad, self.limits.high_rad)
+        """Set the goals, clamped to the joint limits, and return them; ValueError when they are not finite."""
+        goal = clamp_joints(goal_rad, self.limits)
         self._world.set_goals(goal)
+        self._holding = False
         return goal
 
     def hold(self) -> None:
-        """Make the present pose the goal."""
-        self._world.set_goals(self._world.joint_positions())
+        """Make the present pose the goal and switch torque on; again has no effect, or the arm would sag."""
+        if not self._holding:
+            self._world.set_goals(self._world.joint_positions())
+            self._world.set_torque(np.ones(6, bool))
+            self._holding = True
 
     def release(self) -> None:
         """Switch every servo off."""
         self._world.set_torque(np.zeros(6, bool))
+        self._holding = False
 
     def close(self) -> None:
         """Hold; the world outlives its arm."""

@@ -1,0 +1,46 @@
+"""A simulated arm without rendering, for the tests of the loop."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from data.spec import TaskSpec
+from hilserl.loop.env import ArmEnv, start_joints
+from hilserl.tasks import lift_task
+from sim_pretrain.scene import WorldProfile
+from sim_pretrain.sim_arm import SimArm, SimClock
+from sim_pretrain.world import World
+
+START_M = np.array([0.23, 0.0, 0.10])
+
+
+class BlackFrames:
+    """Cameras that see nothing."""
+
+    def read(self, name: str) -> tuple[np.ndarray, float]:
+        return np.zeros((12, 16, 3), np.uint8), 0.0
+
+
+@pytest.fixture(scope="session")
+def task() -> TaskSpec:
+    return lift_task()
+
+
+@pytest.fixture(scope="session")
+def new_world(task: TaskSpec) -> Callable[..., World]:
+    """A factory of worlds with the arm at `START_M` and the cube out of its way."""
+
+    def make(**profile: object) -> World:
+        world = World(WorldProfile(**profile))
+        world.set_joints(start_joints(task, START_M))
+        world.place_cube(0.23, 0.1, 0.0)
+        return world
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def blind_env(task: TaskSpec) -> Callable[[World], ArmEnv]:
+    """The environment around a world, without rendering."""
+    return lambda world: ArmEnv(SimArm(world), BlackFrames(), SimClock(world), task)
