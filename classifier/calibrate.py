@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data.errors import UserError
+
 MAX_HOLD = 3  # frames in a row; 0.3 s at 10 Hz
 EARLY_FRAMES = 1  # the detector may fire this long before the mark: a person reacts late
 FLOOR = 0.5  # not below it while that misses nothing more: there the model itself says "no success"
 
 
-class CannotCalibrate(ValueError):
+class CannotCalibrate(UserError, ValueError):
     """No threshold detects any success without a false one."""
 
 
@@ -150,9 +152,7 @@ def auc(probability: np.ndarray, mark: np.ndarray) -> float:
     return float((below + not_above).mean() / 2 / len(negative))
 
 
-def hardest_negative(
-    probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray]
-) -> tuple[int, int, float]:
+def hardest_negative(probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray]) -> tuple[int, int, float]:
     """Return (episode, frame, p) of the highest frame where firing would be false; p is -1 without one."""
     worst = (0, 0, -1.0)
     for i, (p, mark) in enumerate(zip(probabilities, marks, strict=True)):
@@ -163,9 +163,7 @@ def hardest_negative(
     return worst
 
 
-def _extremes(
-    probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray], hold: int
-) -> tuple[float, list[float]]:
+def _extremes(probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray], hold: int) -> tuple[float, list[float]]:
     """Highest score on which firing is false (0 without any), and the highest score of each marked run."""
     negative, positives = 0.0, []
     for p, mark in zip(probabilities, marks, strict=True):

@@ -101,9 +101,7 @@ class SuccessDetector:
         """
         path = Path(path)
         if not (path / RECORD).exists():
-            raise FileNotFoundError(
-                f"no detector in {path}; make one with `hilserl classifier train --out={path}`"
-            )
+            raise FileNotFoundError(f"no detector in {path}; make one with `hilserl classifier train --out={path}`")
         record = json.loads((path / RECORD).read_text())
         spec = ClassifierSpec.from_json(json.dumps(record["spec"]))
         spec.require_cameras(task, f"the detector {path}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from data.errors import UserError
 from data.schema import Episode, Outcome
 from data.spec import CameraSpec, SpecMismatch
 
@@ -15,12 +16,10 @@ HELD_OUT_FRACTION = 0.25  # of the positive and of the negative episodes, rounde
 MIN_EPISODES_PER_CLASS = 2  # one to learn from, one to be judged on
 UNSURE_FRAMES = 1  # either side of a label edge: the operator's reaction time
 
-RECORD_MORE = (
-    "Record more with `hilserl record --purpose=classifier` (aim: 10 successes, 10 failures or near misses)."
-)
+RECORD_MORE = "Record more with `hilserl record --purpose=classifier` (aim: 10 successes, 10 failures or near misses)."
 
 
-class TooFewLabels(ValueError):
+class TooFewLabels(UserError, ValueError):
     """There are not enough labelled episodes to train on some and be judged on others."""
 
 
@@ -36,9 +35,7 @@ class LabelledFrames:
     skipped_aborted: int = 0  # episodes left out because they were aborted
 
     @staticmethod
-    def from_episodes(
-        episodes: Sequence[Episode], cameras: Sequence[CameraSpec], fingerprint: str
-    ) -> LabelledFrames:
+    def from_episodes(episodes: Sequence[Episode], cameras: Sequence[CameraSpec], fingerprint: str) -> LabelledFrames:
         """Gather the frames of `cameras`; aborted episodes are left out.
 
         Raises:
@@ -52,9 +49,7 @@ class LabelledFrames:
         uuids = tuple(e.meta.uuid for e in kept)
         if len(set(uuids)) != len(uuids):
             twice = sorted({u for u in uuids if uuids.count(u) > 1})
-            raise ValueError(
-                f"episodes occur twice: {', '.join(twice[:5])}. Name each recording folder once."
-            )
+            raise ValueError(f"episodes occur twice: {', '.join(twice[:5])}. Name each recording folder once.")
         foreign = sorted({e.meta.spec_fingerprint for e in kept} - {fingerprint})
         if foreign:
             raise SpecMismatch(

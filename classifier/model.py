@@ -72,14 +72,11 @@ class ClassifierSpec:
                 session = getattr(other, key) if other else "(no such camera)"
                 if session != getattr(ours, key):
                     lines.append(
-                        f"  cameras.{ours.name}.{key}: this session has {session}, "
-                        f"{what} has {getattr(ours, key)}"
+                        f"  cameras.{ours.name}.{key}: this session has {session}, {what} has {getattr(ours, key)}"
                     )
         if lines:
             raise SpecMismatch(
-                f"{what} was trained on other images:\n"
-                + "\n".join(lines)
-                + "\nStart this session with that "
+                f"{what} was trained on other images:\n" + "\n".join(lines) + "\nStart this session with that "
                 "crop and size, or train again with `hilserl classifier train`."
             )
 

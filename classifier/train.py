@@ -83,9 +83,7 @@ def train_on_split(
     train, held_out = (frames.rows(part, sure_only=True) for part in (split.train, split.held_out))
     positives = int(frames.label[train].sum())
     if not positives or not frames.label[held_out].any():
-        raise TooFewLabels(
-            f"the marked successes are too short: hold the button for a second or more. {RECORD_MORE}"
-        )
+        raise TooFewLabels(f"the marked successes are too short: hold the button for a second or more. {RECORD_MORE}")
     weight = torch.tensor((len(train) - positives) / positives)
     model = SuccessModel(spec)
     optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -106,9 +104,7 @@ def train_on_split(
             optimiser.zero_grad()
             loss.backward()
             if epoch == 0:
-                reached |= {
-                    n for n, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())
-                }
+                reached |= {n for n, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
             optimiser.step()
             total += loss.item() * len(rows)
         if epoch == 0:
@@ -119,10 +115,7 @@ def train_on_split(
         if judged[-1] == min(judged):
             best = copy.deepcopy(model.state_dict())
         # the best of the last epochs has to beat the best before them, or the person waits for nothing
-        if (
-            epoch >= PATIENCE_EPOCHS
-            and min(judged[-PATIENCE_EPOCHS:]) > min(judged[:-PATIENCE_EPOCHS]) - MIN_GAIN
-        ):
+        if epoch >= PATIENCE_EPOCHS and min(judged[-PATIENCE_EPOCHS:]) > min(judged[:-PATIENCE_EPOCHS]) - MIN_GAIN:
             break
     bar.close()
     model.load_state_dict(best)
@@ -205,11 +198,7 @@ class DetectorReport:
     def table(self) -> str:
         """Return the table that the terminal shows."""
         t, s, c, out = self.train, self.scores, self.calibration, self.left_out
-        delay = (
-            f"{np.mean(s.delays_frames):.1f} mean, {max(s.delays_frames)} max"
-            if s.delays_frames
-            else "none caught"
-        )
+        delay = f"{np.mean(s.delays_frames):.1f} mean, {max(s.delays_frames)} max" if s.delays_frames else "none caught"
         honest = (
             f"{out.false_per_episode:.2f} false per episode, {out.missed} of {out.successes} missed"
             if out
@@ -258,9 +247,7 @@ def fit_detector(
     spec = ClassifierSpec.for_task(task, seed)
     frames = LabelledFrames.from_episodes(episodes, spec.cameras, task.fingerprint)
     split = split_by_episode(frames, seed)
-    model, trained = train_on_split(
-        frames, split, spec, seed, QUICK_EPOCHS if quick else MAX_EPOCHS, progress
-    )
+    model, trained = train_on_split(frames, split, spec, seed, QUICK_EPOCHS if quick else MAX_EPOCHS, progress)
     rows = [frames.rows([i]) for i in split.held_out]
     traces = [model.probabilities({n: images[r] for n, images in frames.images.items()}) for r in rows]
     marks = [frames.label[r] for r in rows]

@@ -152,15 +152,11 @@ class EpisodeStore:
             if not found or found[0].index != which:
                 held = [c.index for c in self._log.commits()]
                 span = f"{len(held)} episodes, {held[0]} to {held[-1]}" if held else "no episode"
-                raise UserError(
-                    f"{self.path} has no episode {which}; it holds {span}. List: hilserl data info"
-                )
+                raise UserError(f"{self.path} has no episode {which}; it holds {span}. List: hilserl data info")
             which = found[0]
         episode, crc = read_group(self._episodes / which.folder)
         if (crc, episode.meta.uuid, len(episode)) != (which.crc32, which.uuid, which.steps):
-            raise CorruptEpisode(
-                f"{self._episodes / which.folder} is not the episode that was committed there"
-            )
+            raise CorruptEpisode(f"{self._episodes / which.folder} is not the episode that was committed there")
         return episode
 
     def verify(self) -> list[str]:
@@ -180,9 +176,7 @@ class EpisodeStore:
                     problems.append(f"{commit.folder}: {name} holds NaN or infinity")
         known = {c.folder for c in commits}
         problems += [f"{f}: no line in commits.jsonl, so it is ignored" for f in sorted(folders - known)]
-        problems += [
-            f"{p.name}: a journal that could not be salvaged" for p in self.path.glob("rejected-*.bin")
-        ]
+        problems += [f"{p.name}: a journal that could not be salvaged" for p in self.path.glob("rejected-*.bin")]
         return problems
 
     def _require_writer(self) -> None:

@@ -25,9 +25,7 @@ def crop_px(shape: tuple[int, ...], spec: CameraSpec) -> tuple[int, int, int, in
     y0, y1 = round(top * shape[0]), round(min(top + height, 1.0) * shape[0])
     x0, x1 = round(left * shape[1]), round(min(left + width, 1.0) * shape[1])
     if y1 <= y0 or x1 <= x0:
-        raise ValueError(
-            f"crop of camera {spec.name!r} is {spec.crop}: empty on a {shape[1]}x{shape[0]} px frame"
-        )
+        raise ValueError(f"crop of camera {spec.name!r} is {spec.crop}: empty on a {shape[1]}x{shape[0]} px frame")
     return y0, x0, y1 - y0, x1 - x0
 
 

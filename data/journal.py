@@ -56,9 +56,7 @@ class Journal:
             name: getattr(transition, name)
             for name in ("reward", "terminated", "truncated", "p_success", "policy_version", "marked_success")
         }
-        self._write(
-            arrays | {k: np.asarray(v) for k, v in scalars.items()}, {"source": int(transition.source)}
-        )
+        self._write(arrays | {k: np.asarray(v) for k, v in scalars.items()}, {"source": int(transition.source)})
         self._ended = bool(transition.terminated or transition.truncated)
 
     def discard(self) -> None:

@@ -56,7 +56,7 @@ class ActionSpec:
 
     names: tuple[str, ...] = ("dx", "dy", "dz", "gripper")
     step_m: float = 0.01  # commanded end-effector motion per unit and step
-    leash_m: float = 0.04  # the commanded position stays within this distance of the measured one
+    leash_m: float = 0.04  # the commanded position leads the measured one by at most this
     gripper_closed_rad: float = -0.17
     gripper_open_rad: float = 0.65
 

@@ -44,9 +44,7 @@ COMMANDS = {
     "actor": Command("hilserl.commands.actor", "The half of `train` that moves the arm."),
     "learner": Command("hilserl.commands.learner", "The half of `train` that updates the policy."),
     "eval": Command("hilserl.commands.eval", "Run N untouched episodes; report success with its interval."),
-    "status": Command(
-        "hilserl.commands.status", "Summarise a run: episodes, success, what a resume would restore."
-    ),
+    "status": Command("hilserl.commands.status", "Summarise a run: episodes, success, what a resume would restore."),
 }
 
 
@@ -111,9 +109,7 @@ def unknown(arguments: list[str]) -> str:
     """Return the error for arguments that begin with no command: the nearest name, and all of them."""
     one, two = arguments[0], " ".join(arguments[:2])
     near = [name for name in COMMANDS if name.startswith(f"{one} ")]
-    near = (
-        near or difflib.get_close_matches(two, COMMANDS, n=1) or difflib.get_close_matches(one, COMMANDS, n=1)
-    )
+    near = near or difflib.get_close_matches(two, COMMANDS, n=1) or difflib.get_close_matches(one, COMMANDS, n=1)
     hint = f" Did you mean `hilserl {near[0]}`?" if near else ""
     return f"hilserl: no command `{one}`.{hint} Accepted: {', '.join(COMMANDS)}."
 

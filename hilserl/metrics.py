@@ -61,9 +61,7 @@ def read_metrics(path: Path | str) -> list[dict[str, float | int | bool | str | 
         try:
             rows.append(json.loads(line))
         except ValueError as error:
-            raise ValueError(
-                f"{path}, line {number}: not JSON ({error}); remove that line to go on"
-            ) from error
+            raise ValueError(f"{path}, line {number}: not JSON ({error}); remove that line to go on") from error
     return rows
 
 

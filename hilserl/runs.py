@@ -102,9 +102,7 @@ def find_checkpoint(path: Path | str, which: str = "latest") -> Path:
     path = Path(path)
     checkpoints = path / "checkpoints"
     chosen = _pointed_at(checkpoints, which) or checkpoints / which
-    if (
-        which == "latest" and not chosen.exists()
-    ):  # the first save was killed just before it wrote the pointer
+    if which == "latest" and not chosen.exists():  # the first save was killed just before it wrote the pointer
         chosen = next(reversed(numbered(checkpoints)), chosen)
     for folder in (path, chosen):
         for whole in (folder, _previous(folder)):
@@ -135,9 +133,7 @@ def save_checkpoint(folder: Path | str, tensors: Mapping[str, Tensor], info: Map
     (temporary / INFO).write_text(text)
     for written in (temporary / TENSORS, temporary / INFO, temporary):
         _sync(written)
-    if (
-        folder.exists()
-    ):  # a folder cannot be renamed over another: until the second rename, `previous` is the one
+    if folder.exists():  # a folder cannot be renamed over another: until the second rename, `previous` is the one
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
     temporary.rename(folder)
@@ -150,12 +146,19 @@ def load_checkpoint(path: Path | str, which: str = "latest") -> tuple[dict[str, 
     """Return the tensors (on the CPU) and the info of a checkpoint folder, or of a run's `which` checkpoint.
 
     Raises:
-        UserError: nothing to load from there; the message says what was found and how to go on.
+        UserError: nothing to load from there, or damaged; the message says what was found and how to go on.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = find_checkpoint(path, which)
-    return load_file(folder / TENSORS), json.loads((folder / INFO).read_text())
+    try:
+        return load_file(folder / TENSORS), json.loads((folder / INFO).read_text())
+    except (SafetensorError, ValueError) as error:
+        raise UserError(
+            f"{folder} is damaged: {error}. Accepted: a whole {TENSORS} and {INFO}. Remove the folder to go on from "
+            "the one before it, or make a policy with `hilserl pretrain`."
+        ) from error
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,9 +20,7 @@ HELD = ["lerobot==0.6.1", "mujoco==3.8.1", "torch==2.11.0", "torchvision==0.26.0
 
 def main() -> None:
     """Resolve, and write the versions back; a failed resolution leaves pyproject.toml as it was."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")
     upgrade = parser.parse_args().upgrade
     before = PROJECT.read_text()
@@ -50,9 +48,7 @@ def resolve(upgrade: bool) -> list[str]:
     names = [pin.split("==")[0] for pin in pins]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SystemExit(
-            f"more than one version of {', '.join(twice)}: hold one in HELD, then run this again."
-        )
+        raise SystemExit(f"more than one version of {', '.join(twice)}: hold one in HELD, then run this again.")
     return pins
 
 
@@ -61,9 +57,7 @@ def with_constraints(text: str, pins: list[str]) -> str:
     block = "constraint-dependencies = [\n" + "".join(f'    "{pin}",\n' for pin in pins) + "]\n"
     replaced, count = BLOCK.subn(lambda _: block, text)
     if count != 1:
-        raise SystemExit(
-            f"{PROJECT.name} has {count} constraint-dependencies lists; expected one, under [tool.uv]."
-        )
+        raise SystemExit(f"{PROJECT.name} has {count} constraint-dependencies lists; expected one, under [tool.uv].")
     return replaced
 
 

@@ -15,6 +15,7 @@ from data.errors import UserError
 from hilserl.commands.processes import start, stop
 from hilserl.runs import write_json
 from sim_pretrain.report import Stage, write_report
+from sim_pretrain.rig.client import arm_flags
 from sim_pretrain.scene import REAL_WORLD, WorldProfile
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "lift"
@@ -73,15 +74,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]:
     run = args.output_dir
-    announced = json.loads((rig / "rig.json").read_text())
     arm = [
-        "--plugins=sim_pretrain.rig.camera",
-        "--robot.type=so101_follower",
-        "--robot.id=arm",
-        f"--robot.port={announced['port']}",
-        f"--robot.calibration_dir={announced['calibration_dir']}",
-        f"--robot.cameras={json.dumps({n: _camera(args, p) for n, p in announced['cameras'].items()})}",
-        f"--clock={announced['clock']}",
+        *arm_flags(rig),
         f"--output_dir={run}",
         "--teleop.type=scripted",
         f"--teleop.rig={rig}",
@@ -89,25 +83,47 @@ def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]
         f"--seed={args.seed}",
     ]
     classifier = f"--classifier.path={run / 'classifier'}"
-    test = [f"--episodes={sizes['evaluations']}", f"--seed={args.seed + 1000}", f"--teleop.seed={args.seed + 1000}"]
+    test = [
+        f"--episodes={sizes['evaluations']}",
+        f"--seed={args.seed + 1000}",
+        f"--teleop.seed={args.seed + 1000}",
+    ]
     watch = "--teleop.plays=watch"
     yield Stage(
         "before",
         f"Before: the simulation policy drives the emulated arm untouched, {sizes['evaluations']} episodes.",
-        [["eval", *arm, *test, watch, "--teleop.presses_success=true", "--name=eval-before", f"--policy.path={args.policy}"]],
+        [
+            [
+                "eval",
+                *arm,
+                *test,
+                watch,
+                "--teleop.presses_success=true",
+                "--name=eval-before",
+                f"--policy.path={args.policy}",
+            ]
+        ],
     )
     yield Stage(
         "classifier",
-        f"Labels: the operator drives {sizes['labels']} episodes, holds Success while the cube is up; the classifier learns it.",
+        f"Labels: the operator drives {sizes['labels']} episodes and holds Success while the cube is up; "
+        "the classifier learns from it.",
         [
             ["record", *arm, "--teleop.plays=show", f"--episodes={sizes['labels']}"],
             ["classifier", "train", f"--output_dir={run}", f"--seed={args.seed}", f"--quick={args.quick}"],
         ],
     )
     train = [
-        "train", *arm, classifier, f"--policy.path={args.policy}", "--teleop.plays=help", f"--episodes={sizes['episodes']}",
-        f"--learner.baseline_episodes={sizes['baseline']}", f"--learner.seed={args.seed}", f"--resume={args.resume}",
-    ]  # fmt: skip
+        "train",
+        *arm,
+        classifier,
+        f"--policy.path={args.policy}",
+        "--teleop.plays=help",
+        f"--episodes={sizes['episodes']}",
+        f"--learner.baseline_episodes={sizes['baseline']}",
+        f"--learner.seed={args.seed}",
+        f"--resume={args.resume}",
+    ]
     if args.quick:
         train.append("--learner.critic_updates=200")
     yield Stage(
@@ -121,12 +137,6 @@ def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]
         f"After: the trained policy drives untouched, the same {sizes['evaluations']} starts.",
         [["eval", *arm, *test, watch, classifier, "--name=eval-after", f"--policy.path={run}"]],
     )
-
-
-def _camera(args: DemoArgs, path: str) -> dict[str, object]:
-    profile = _profile(args)
-    size = {"width": profile.native_width_px, "height": profile.native_height_px, "fps": round(profile.camera_fps)}
-    return {"type": "emulated", "path": path, **size}
 
 
 def _profile(args: DemoArgs) -> WorldProfile:
@@ -143,7 +153,12 @@ def _rig(args: DemoArgs) -> Iterator[Path]:
     print(f"[1/5] The emulated SO-101 starts: servo bus on a pseudo-terminal, two cameras, time x{args.time_scale:g}.")
     (directory / "rig.json").unlink(missing_ok=True)
     log = args.output_dir / "rig.log"
-    command = ["rig", f"--directory={directory}", f"--time_scale={args.time_scale}", f"--profile_json={profile}"]
+    command = [
+        "rig",
+        f"--directory={directory}",
+        f"--time_scale={args.time_scale}",
+        f"--profile_json={profile}",
+    ]
     rig = start([*command, f"--seed={args.seed}"], log)
     try:
         deadline_s = time.monotonic() + RIG_START_S

@@ -70,7 +70,17 @@ def distill(world: World, task: TaskSpec, config: DistillConfig) -> tuple[Policy
     for number in range(1, config.rounds + 1):
         for _ in tqdm(range(config.round_episodes), f"DAgger {number}/{config.rounds} episodes", unit="ep"):
             runs.append(rollout(world, task, mixed, expert, rng))
-        clone(policy, optimizer, schedule, runs, config.round_updates, config, muted, rng, f"DAgger {number} updates")
+        clone(
+            policy,
+            optimizer,
+            schedule,
+            runs,
+            config.round_updates,
+            config,
+            muted,
+            rng,
+            f"DAgger {number} updates",
+        )
     return policy, train_critics(policy, task, runs, config), runs
 
 
@@ -84,8 +94,10 @@ def mute_previous_action(policy: Policy, task: TaskSpec) -> slice:
     start = sum(f.size for f in task.observation.state[: names.index("previous_action")])
     where = slice(start, start + len(task.action.names))
     offset = policy.actor.head.size - task.observation.state_dim
+    first = policy.actor.body[0]
+    assert isinstance(first, torch.nn.Linear)
     with torch.no_grad():
-        policy.actor.body[0].weight[:, offset + where.start : offset + where.stop] = 0.0
+        first.weight[:, offset + where.start : offset + where.stop] = 0.0
     return where
 
 

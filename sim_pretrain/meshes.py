@@ -47,7 +47,9 @@ def skins() -> tuple[list[Skin], dict[str, bytes]]:
     ]
     version = importlib.metadata.version("so101-nexus")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "hilserl" / f"so101-{version}-2mm"
-    return placed, {f"{name}.stl": _simplified(folder / "assets" / f"{name}.stl", cache) for name in {s.mesh for s in placed}}
+    return placed, {
+        f"{name}.stl": _simplified(folder / "assets" / f"{name}.stl", cache) for name in {s.mesh for s in placed}
+    }
 
 
 def _simplified(source: Path, cache: Path) -> bytes:
@@ -64,7 +66,8 @@ def _simplified(source: Path, cache: Path) -> bytes:
     np.add.at(vertices, index, mesh.vertices)
     faces = index[mesh.faces]
     distinct = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-    data: bytes = trimesh.Trimesh(vertices / counts, faces[distinct], process=False).export(file_type="stl")
+    data = trimesh.Trimesh(vertices / counts, faces[distinct], process=False).export(file_type="stl")
+    assert isinstance(data, bytes)
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=cache, delete=False) as temporary:
         temporary.write(data)

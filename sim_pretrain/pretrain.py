@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
     }
     save_policy(args.output_dir, policy, task, {"provenance": provenance}, critic)
     print(
-        f"{wins} of {args.evaluate} untouched successes in the clean simulation (95 % interval {low:.0%} to {high:.0%}), "
+        f"{wins} of {args.evaluate} untouched successes in the clean simulation "
+        f"(95 % interval {low:.0%} to {high:.0%}), "
         f"{steps:.0f} steps on average; saved {args.output_dir}"
     )
     return 0

@@ -101,7 +101,10 @@ def plot(path: Path, store: EpisodeStore, truth: dict[str, bool], window: int = 
         axes.plot(x, _trailing(untouched, window), color="#0072B2", lw=1.5, ls=":", label="success without any help")
         axes.plot(x, _trailing(human, window), color="#D55E00", lw=2, label="steps driven by the operator")
         axes.scatter(x[wins > 0], np.full(int(wins.sum()), -0.04), marker="|", color="#0072B2", s=30)
-    for kind, place, colour in (("eval-before", -1.5, "0.45"), ("eval-after", len(training) + 3.0, "#009E73")):
+    for kind, place, colour in (
+        ("eval-before", -1.5, "0.45"),
+        ("eval-after", len(training) + 3.0, "#009E73"),
+    ):
         counted = _counted(store.commits(kind))
         won = sum(truth.get(c.uuid, False) for c in counted)
         low, high = wilson(won, len(counted))

@@ -77,7 +77,13 @@ def success_count(world: World, task: TaskSpec, policy: Policy, episodes: int, s
     """Run untouched greedy episodes; return the number of successes and the mean number of steps."""
     rng = np.random.default_rng(seed)
     runs = [
-        rollout(world, task, lambda o, _: (greedy(policy, o), Source.POLICY), lambda _: np.zeros(4, np.float32), rng)
+        rollout(
+            world,
+            task,
+            lambda o, _: (greedy(policy, o), Source.POLICY),
+            lambda _: np.zeros(4, np.float32),
+            rng,
+        )
         for _ in range(episodes)
     ]
     wins = sum(r.episode.meta.outcome is Outcome.SUCCESS for r in runs)

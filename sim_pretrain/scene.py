@@ -84,8 +84,6 @@ INERTIA = {  # body: (centre of mass [m], full inertia [kg m^2]), from SO-ARM100
     "moving_jaw": ("-0.00157495 -0.0300244 0.0192755", "6.61e-6 1.89e-6 5.29e-6 -3.2e-7 0 0"),
 }
 
-PADS = """<geom name="{name}" class="pad" pos="{pos}" euler="{euler}" size="0.0015 0.006 0.009"/>"""
-
 TOUCH = {  # what can be touched besides the pads: coarse boxes, drawn only where there is no mesh
     "base": '<geom class="touch" type="box" pos="0.01 0 0.035" size="0.045 0.035 0.035"/>',
     "upper_arm": '<geom class="touch" type="capsule" fromto="-0.02 0 0.018 -0.11 0 0.018" size="0.018"/>',
@@ -96,13 +94,14 @@ TOUCH = {  # what can be touched besides the pads: coarse boxes, drawn only wher
     "moving_jaw": '<geom class="touch" type="box" pos="-0.0035 -0.05 0.019" size="0.005 0.022 0.010"/>',
 }
 
-MARKS = {  # sites, cameras and pads that hang on a body
-    "gripper": '<site name="gripperframe" group="4" pos="{frame}" quat="0 0 1 0"/><site name="ee" group="4" pos="{ee}"/>'
-    '<camera name="wrist" pos="{wrist_pos}" quat="{wrist_quat}" fovy="{wrist_fovy}"/>'
-    + PADS.format(name="static_pad", pos="-0.0095 0 -0.098", euler="0 0 0").replace("0.006 0.009", "0.006 0.008"),
-    "moving_jaw": PADS.format(name="moving_pad", pos="-0.0100 -0.0745 0.019", euler="0 0 -0.14").replace(
-        "0.006 0.009", "0.008 0.006"
-    ),
+MARKS = {  # sites, the camera and the pads that hang on a body; a pad is 3 mm thick
+    "gripper": """
+      <site name="gripperframe" group="4" pos="{frame}" quat="0 0 1 0"/>
+      <site name="ee" group="4" pos="{ee}"/>
+      <camera name="wrist" pos="{wrist_pos}" quat="{wrist_quat}" fovy="{wrist_fovy}"/>
+      <geom name="static_pad" class="pad" pos="-0.0095 0 -0.098" size="0.0015 0.006 0.008"/>""",
+    "moving_jaw": """
+      <geom name="moving_pad" class="pad" pos="-0.0100 -0.0745 0.019" euler="0 0 -0.14" size="0.0015 0.008 0.006"/>""",
 }
 
 
@@ -122,7 +121,11 @@ def build_xml(profile: WorldProfile) -> tuple[str, dict[str, bytes]]:
         f'<position name="{n}" joint="{n}" kp="{profile.servo_gain}" kv="{profile.servo_damping}" '
         f'ctrlrange="{lo} {hi}" forcerange="{-torque} {torque}"/>'
         for n, lo, hi, torque in zip(
-            names, JOINT_LOW_RAD, JOINT_HIGH_RAD, [profile.servo_torque_nm] * 5 + [profile.gripper_torque_nm], strict=True
+            names,
+            JOINT_LOW_RAD,
+            JOINT_HIGH_RAD,
+            [profile.servo_torque_nm] * 5 + [profile.gripper_torque_nm],
+            strict=True,
         )
     )
     half = profile.cube_half_m

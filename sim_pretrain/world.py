@@ -12,6 +12,7 @@ os.environ.setdefault("LP_NUM_THREADS", "0")  # one software-rendering thread; m
 import mujoco
 import numpy as np
 
+from data.errors import UserError
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD, JOINTS, ee_position
 from sim_pretrain.scene import WorldProfile, build_xml
 
@@ -156,7 +157,7 @@ def _make_renderer(model: mujoco.MjModel, profile: WorldProfile) -> mujoco.Rende
     try:
         return mujoco.Renderer(model, profile.native_height_px, profile.native_width_px)
     except Exception as error:
-        raise RuntimeError(
+        raise UserError(
             f"MuJoCo found no OpenGL to render cameras with (MUJOCO_GL={os.environ['MUJOCO_GL']}: {error}). "
             "On Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri"
         ) from error

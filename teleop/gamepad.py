@@ -8,12 +8,13 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from data.errors import UserError
 from teleop import haptics
 from teleop.inputs import Operator, OperatorConfig, OperatorState, Prompt
 from teleop.pad_mapping import AXES, BUTTONS, PadFeel, PadMap, PadMemory, PadReading, interpret
 
 
-class NoGamepad(ConnectionError):
+class NoGamepad(UserError, ConnectionError):
     """No usable pad; the message lists what SDL sees and what to do."""
 
 
@@ -76,9 +77,7 @@ class Gamepad:
         gripper, self._gripper = self._gripper, None
         if gripper is not None:
             self._memory = replace(self._memory, gripper=gripper)
-        state, self._memory = interpret(
-            self._sample(now_s, pressed), self._memory, self._config.map, self._config.feel
-        )
+        state, self._memory = interpret(self._sample(now_s, pressed), self._memory, self._config.map, self._config.feel)
         return state
 
     def tell(self, prompt: Prompt, **details: str | float | int) -> None:

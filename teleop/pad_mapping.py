@@ -92,9 +92,7 @@ class PadMemory:
     down_since_s: Mapping[str, float] = field(default_factory=dict)  # buttons with a hold time
 
 
-def interpret(
-    reading: PadReading, memory: PadMemory, pad: PadMap, feel: PadFeel
-) -> tuple[OperatorState, PadMemory]:
+def interpret(reading: PadReading, memory: PadMemory, pad: PadMap, feel: PadFeel) -> tuple[OperatorState, PadMemory]:
     """Return the operator's state in the base frame (x forward, y left, z up) and the next memory.
 
     A control counts only once it was seen at rest since the pad was connected: some pads report half a

@@ -55,7 +55,7 @@ class ScriptedOperator:
         self._rng = np.random.default_rng(config.seed)
         self._press: set[Button] = set()
         self._running = False
-        self._show = Show(self._rng)
+        self._episode = 0
         self._begin()
 
     def read(self) -> OperatorState:
@@ -82,7 +82,8 @@ class ScriptedOperator:
         """Obey: place the object and press Start, notice that an episode begins or ends."""
         try:
             if prompt is Prompt.PLACE_OBJECT:
-                self._rng = np.random.default_rng([self._config.seed, int(details.get("episode", 0))])
+                self._episode = int(details.get("episode", 0))
+                self._rng = np.random.default_rng([self._config.seed, self._episode])
                 x, y = self._rng.uniform(self._config.spawn_low_m, self._config.spawn_high_m)
                 yaw = self._rng.uniform(-self._config.spawn_yaw_rad, self._config.spawn_yaw_rad)
                 self._eyes.ask(op="place", x_m=x, y_m=y, yaw_rad=yaw)
@@ -91,7 +92,6 @@ class ScriptedOperator:
                 self._eyes.ask(op="begin", tag=str(details["uuid"]))
                 self._running = True
                 self._begin()
-                self._show = Show(self._rng)
             elif prompt is Prompt.EPISODE_ENDED:
                 self._running = False
                 self._eyes.ask(op="end", tag=str(details["uuid"]))
@@ -103,6 +103,7 @@ class ScriptedOperator:
         self._eyes.close()
 
     def _begin(self) -> None:
+        self._show = Show(self._rng, succeeds=self._episode % 5 < 3)
         self._best = -np.inf
         self._stuck = 0
         self._patience = int(self._rng.integers(*self._config.patience, endpoint=True))

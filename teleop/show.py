@@ -14,13 +14,15 @@ SUCCESS, NEAR_MISS, ON_AIR, WANDER = "success", "near miss", "closed on air", "w
 class Show:
     """One episode's programme: an act and its length are drawn anew until the episode ends."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, *, succeeds: bool) -> None:
+        """Draw the programme; without success it holds only what a classifier must not fall for."""
         self._rng = rng
-        first = rng.choice([SUCCESS, NEAR_MISS, ON_AIR, WANDER], p=[0.55, 0.2, 0.15, 0.1])
-        self._acts = [str(first), SUCCESS, NEAR_MISS, WANDER]
+        first = str(rng.choice([NEAR_MISS, ON_AIR, WANDER]))
+        start = [] if rng.random() < 0.6 else [first]
+        self._acts = [*start, SUCCESS, NEAR_MISS, WANDER] if succeeds else [first, NEAR_MISS, ON_AIR, WANDER]
         self._ticks = 0
         self._lifted = 0
-        self._drift = np.zeros(3)
+        self._drift: np.ndarray = np.zeros(3)
 
     def act(self, truth: dict[str, Any]) -> np.ndarray:
         """Return the action [4] for what is on the table now."""

@@ -74,9 +74,7 @@ def wrong_arrows(texts: dict[str, str]) -> list[str]:
 def arrows(texts: dict[str, str]) -> list[tuple[str, str]]:
     """Return (module, imported module) for every import of product code by product code."""
     modules = set(texts)
-    packages = {
-        m: m if any(n.startswith(f"{m}.") for n in modules) else m.rpartition(".")[0] for m in modules
-    }
+    packages = {m: m if any(n.startswith(f"{m}.") for n in modules) else m.rpartition(".")[0] for m in modules}
     found = ((m, i) for m, text in texts.items() for i in imports(text, modules, packages[m]))
     return sorted({(m, i) for m, i in found if i.split(".")[0] in FOLDERS})
 

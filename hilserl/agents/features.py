@@ -34,7 +34,7 @@ class FeatureReplay:
         self._generator = torch.Generator().manual_seed(config.seed)
         self._frames = _Growing()  # features and state, T+1 rows per episode
         self._steps = _Growing()  # T rows per episode
-        self._demos = np.empty(0, np.int64)
+        self._demos: np.ndarray = np.empty(0, np.int64)
         self.episodes = 0
 
     def __len__(self) -> int:

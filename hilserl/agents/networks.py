@@ -47,6 +47,8 @@ class Head(nn.Module):
         high = np.concatenate([np.full(f.size, f.high) for f in spec.state])
         self.register_buffer("centre", torch.tensor((high + low) / 2, dtype=torch.float32))
         self.register_buffer("half_range", torch.tensor((high - low) / 2, dtype=torch.float32))
+        self.centre: Tensor
+        self.half_range: Tensor
         self.size = 64 + spec.state_dim
 
     def forward(self, features: Tensor, state: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from data.errors import UserError
 from hilserl.agents.policy_file import load_policy
-from hilserl.commands.wiring import EpisodeBar, open_actor, read_detector
 from hilserl.commands.arguments import TrainArgs, parse
+from hilserl.commands.wiring import EpisodeBar, open_actor, read_detector
 from hilserl.loop.actor import SessionConfig
 from hilserl.loop.link import Link
 from hilserl.loop.policy_runner import PolicyRunner
@@ -23,9 +23,7 @@ def main(argv: Sequence[str]) -> int:
     task = args.read_task()
     detector = read_detector(args.classifier, task)
     baseline = SessionConfig(kind="baseline", episodes=args.learner.baseline_episodes, seed=args.seed)
-    online = SessionConfig(
-        kind="online", episodes=args.episodes, may_take_over=True, explore=True, seed=args.seed + 1
-    )
+    online = SessionConfig(kind="online", episodes=args.episodes, may_take_over=True, explore=True, seed=args.seed + 1)
     link = Link(args.output_dir)
 
     def learner_is_near() -> bool:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import draccus
 from lerobot.robots import RobotConfig
@@ -26,7 +26,6 @@ DEVICES = (
     "teleop.nobody",
 )
 PLUGINS = "--plugins="
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class TrainArgs(ArmArgs):
     resume: bool = False  # go on from the run's newest checkpoint
 
 
-def parse(cls: type[T], argv: Sequence[str]) -> T:
+def parse[T](cls: type[T], argv: Sequence[str]) -> T:
     """Read flags into `cls`; `--plugins=a.b,c` names modules to import first (cameras, robots, operators).
 
     Raises:

@@ -11,7 +11,7 @@ from hilserl.agents.policy_file import load_policy
 from hilserl.commands.arguments import TrainArgs, parse
 from hilserl.loop.learner import Learner
 from hilserl.metrics import MetricsLog
-from hilserl.runs import RunDirectory
+from hilserl.runs import RunDirectory, numbered
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, lambda *_: stop.append(True))
     task, run = args.read_task(), RunDirectory(args.output_dir)
     learner = Learner(run, task, load_policy(args.policy.path, task), args.learner)
-    if args.resume and any(run.checkpoints.iterdir()):  # killed before its first checkpoint: it begins again
+    if args.resume and numbered(run.checkpoints):  # killed before its first checkpoint: it begins again
         learner.resume()
     with MetricsLog(run.metrics_path) as metrics:
         learner.run(lambda: bool(stop), metrics)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hilserl.commands.wiring import EpisodeBar, open_actor
 from hilserl.commands.arguments import RecordArgs, parse
+from hilserl.commands.wiring import EpisodeBar, open_actor
 from hilserl.loop.actor import SessionConfig
 
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import draccus
 
 from data.errors import UserError
-from hilserl.commands.processes import start, stop
 from hilserl.commands.arguments import TrainArgs, parse
+from hilserl.commands.processes import start, stop
 from hilserl.runs import RunDirectory
 
 
@@ -24,7 +24,8 @@ def main(argv: Sequence[str]) -> int:
     run = RunDirectory(args.output_dir)
     if any(run.checkpoints.iterdir()) and not args.resume:
         raise UserError(
-            f"{args.output_dir} holds a training run already. Go on with it: --resume=true; or choose another --output_dir"
+            f"{args.output_dir} holds a training run already. Go on with it: --resume=true; "
+            "or choose another --output_dir"
         )
     run.write_json("train.json", json.loads(json.dumps(draccus.encode(args))))
     learner = start(["learner", *argv], run.path / "learner.log")

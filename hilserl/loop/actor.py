@@ -71,7 +71,10 @@ class Actor:
         return sum(c.outcome != Outcome.ABORTED for c in self._store.commits(kind))
 
     def run(
-        self, session: SessionConfig, done: Callable[[Episode], None], ready: Callable[[], bool] = lambda: True
+        self,
+        session: SessionConfig,
+        done: Callable[[Episode], None],
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         """Run episodes until the store holds `session.episodes` of this kind; so a restart goes on.
 
@@ -154,6 +157,9 @@ class Actor:
             observation = step.observation
             verdict = self._detector.step(observation) if self._detector else Verdict(float("nan"), False)
             state = self._operator.read()
+            if Button.STOP in state.pressed:  # latched at once: this tick may be the last of the episode
+                self._decide(session, state, running=True)
+                self._announce()
             if Button.DISCARD in state.pressed:
                 return None
             outcome = self._ending(session, state, verdict, last=len(steps) + 1 >= limit)
@@ -185,9 +191,7 @@ class Actor:
             return self._policy.act(observation, explore=session.explore), Source.POLICY, self._policy.version
         return self._env.hold_action(), Source.HOLD, -1
 
-    def _ending(
-        self, session: SessionConfig, state: OperatorState, verdict: Verdict, *, last: bool
-    ) -> Outcome | None:
+    def _ending(self, session: SessionConfig, state: OperatorState, verdict: Verdict, *, last: bool) -> Outcome | None:
         if session.ends_on_success and (verdict.success or Button.SUCCESS in state.pressed):
             return Outcome.SUCCESS
         if Button.FAILURE in state.pressed:

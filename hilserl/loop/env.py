@@ -15,7 +15,7 @@ from hilserl.robot.clock import Clock
 from hilserl.robot.kinematics import ee_position, inverse
 from hilserl.robot.safety import finite, safe_target
 
-UNREACHABLE_M = 0.005  # IK that ends further away than this re-anchors the command to what it reached
+UNREACHABLE_M = 0.005  # IK that ends further away than this moves nothing
 
 
 class Frames(Protocol):
@@ -80,9 +80,9 @@ class ArmEnv:
         goal = np.empty(6)
         goal[:5] = inverse(target, self._goal, wrist_roll_rad=self.task.wrist_roll_rad)
         goal[5] = self._gripper_rad(float(asked[3]))
-        reached = ee_position(goal)
-        if np.linalg.norm(reached - target) > UNREACHABLE_M:
-            target, limited = reached, True
+        if np.linalg.norm(ee_position(goal) - target) > UNREACHABLE_M:
+            # Where it ended instead may be below the table, or on the other side of what was asked.
+            target, goal[:5], limited = before, self._goal[:5], True
         start = self._goal
         for k in range(1, self.task.inner_steps + 1):
             self.arm.write(start + (goal - start) * (k / self.task.inner_steps))
@@ -118,7 +118,11 @@ class ArmEnv:
 
 
 def state_vector(
-    joints_rad: np.ndarray, previous_rad: np.ndarray, elapsed_s: float, target_m: np.ndarray, action: np.ndarray
+    joints_rad: np.ndarray,
+    previous_rad: np.ndarray,
+    elapsed_s: float,
+    target_m: np.ndarray,
+    action: np.ndarray,
 ) -> np.ndarray:
     """Return the state float32 [22] in the order of `lift_task().observation.state`.
 

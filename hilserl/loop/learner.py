@@ -53,29 +53,37 @@ class Learner:
         self._operated = 0  # online episodes ingested
         self._steps = 0  # online steps ingested
         self._checkpointed = 0  # episodes at the last checkpoint
-        self._owed = 0.0  # updates allowed so far by the steps seen
+        self._owed = float(config.critic_updates)  # updates due so far: these, then `utd` per online step
+        self._published = 0  # version of the newest weights
 
     @property
     def debt(self) -> int:
-        """Updates that are due for what has been seen; never negative."""
-        return max(0, int(self._owed) - self._sac.updates)
+        """Updates that are due for what has been seen; never negative, and 0 while the baseline is incomplete."""
+        return 0 if self._waiting else max(0, int(self._owed) - self._sac.updates)
+
+    @property
+    def _waiting(self) -> bool:
+        return self._replay.episodes < max(1, self._config.baseline_episodes)
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint: the same episodes in the same order, then its tensors.
+        """Continue from the newest checkpoint: its tensors, then the same episodes in the same order.
 
         Raises:
-            UserError: the run has no checkpoint.
+            UserError: the run has no checkpoint, or a damaged one.
         """
         tensors, info = load_checkpoint(self._run.path)
-        self.ingest(up_to=info["last_commit"])
-        self._sac.load_state_dict(under("sac", tensors))
+        self._sac.load_state_dict(under("sac", tensors))  # first: its encoder makes the features
         for name, optimizer in self._sac.optimizers().items():
-            state = {"state": _nested(under(f"optimizer.{name}", tensors)), "param_groups": info["optimizers"][name]}
+            state = {
+                "state": _nested(under(f"optimizer.{name}", tensors)),
+                "param_groups": info["optimizers"][name],
+            }
             optimizer.load_state_dict(state)
+        self._sac.updates = info["updates"]
+        self.ingest(up_to=info["last_commit"])
+        self._owed = info["owed"]
         torch.set_rng_state(tensors["rng.torch"])
         self._replay.set_rng_state(tensors["rng.replay"])
-        self._sac.updates = info["updates"]
-        self._owed = info["owed"]
         self._checkpointed = self._replay.episodes
 
     def run(self, should_stop: Callable[[], bool], metrics: MetricsLog) -> None:
@@ -114,8 +122,7 @@ class Learner:
                 self._operated += 1
                 self._steps += len(episode)
                 self._owed += self._config.utd * len(episode)
-            if self._owed == 0 and self._replay.episodes >= self._config.baseline_episodes:
-                self._owed = float(self._config.critic_updates)
+            self._report()  # many episodes at once take longer than the actor's patience with a silent learner
 
     def update(self, count: int, metrics: MetricsLog) -> None:
         """Make `count` updates and publish when it is time."""
@@ -123,9 +130,7 @@ class Learner:
         info: dict[str, torch.Tensor] = {}
         for _ in range(count):
             train_actor = self._sac.updates >= self._config.critic_updates
-            info |= self._sac.update(
-                self._replay.sample(), operated_episodes=self._operated, train_actor=train_actor
-            )
+            info |= self._sac.update(self._replay.sample(), operated_episodes=self._operated, train_actor=train_actor)
             if self._sac.updates % self._config.publish_every == 0 and train_actor:
                 self._publish()
         metrics.write(
@@ -163,13 +168,13 @@ class Learner:
         self._checkpointed = self._replay.episodes
 
     def _publish(self) -> None:
-        self._link.publish_weights(self._sac.policy.actor.state_dict(), self._sac.updates)
+        self._published = self._sac.updates
+        self._link.publish_weights(self._sac.policy.actor.state_dict(), self._published)
 
     def _report(self) -> None:
         updates, config = self._sac.updates, self._config
-        waiting = self._replay.episodes < config.baseline_episodes
-        phase = "waiting" if waiting else "critics" if updates < config.critic_updates else "training"
-        self._link.report(LearnerStatus(phase, updates, self.debt, self._replay.episodes, updates))
+        phase = "waiting" if self._waiting else "critics" if updates < config.critic_updates else "training"
+        self._link.report(LearnerStatus(phase, updates, self.debt, self._replay.episodes, self._published))
 
 
 def _nested(flat: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:

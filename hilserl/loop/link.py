@@ -38,7 +38,8 @@ class Link:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._weights = self._folder / "actor.safetensors"
         self._status = self._folder / "learner.json"
-        self._seen_ns = 0
+        self._seen: tuple[int, int] | None = None  # inode and time of the weights that were read last
+        self._opened_unix_s = time.time()
 
     @staticmethod
     def peek(run: Path) -> LearnerStatus | None:
@@ -58,12 +59,15 @@ class Link:
         from safetensors import safe_open
 
         try:
-            changed_ns = self._weights.stat().st_mtime_ns
+            found = self._weights.stat()
         except FileNotFoundError:
             return None
-        if changed_ns == self._seen_ns:
+        if self._seen == (
+            found.st_ino,
+            found.st_mtime_ns,
+        ):  # the time alone is too coarse for two quick writes
             return None
-        self._seen_ns = changed_ns
+        self._seen = found.st_ino, found.st_mtime_ns
         with safe_open(self._weights, "pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, int(file.metadata()["version"])  # noqa: SIM118
 
@@ -79,6 +83,6 @@ class Link:
             return None
 
     def learner_is_silent(self) -> bool:
-        """Whether a learner that has reported stopped doing so."""
+        """Whether a learner that has reported stopped doing so; one that restarts with us gets time to come up."""
         status = self.learner()
-        return status is not None and time.time() - status.unix_s > STALE_S
+        return status is not None and time.time() - max(status.unix_s, self._opened_unix_s) > STALE_S

@@ -67,9 +67,7 @@ def connect_arm(
     from hilserl.robot.lerobot_arm import LeRobotArm
 
     if not (hasattr(config, "port") and hasattr(config, "num_read_retries") and hasattr(config, "cameras")):
-        raise ArmFault(
-            f"--robot.type={config.type} is not supported; accepted are so101_follower and so100_follower"
-        )
+        raise ArmFault(f"--robot.type={config.type} is not supported; accepted are so101_follower and so100_follower")
     try:
         robot = make_robot_from_config(dataclasses.replace(config, cameras={}))
     except Exception as error:  # the parser of the calibration file raises several unrelated types

@@ -114,9 +114,7 @@ def require_same_calibration(robot: Any) -> None:
         lines = differences(robot.calibration, robot.bus.read_calibration())
         raise ArmFault(
             f"calibration file {robot.calibration_fpath} is not that of the arm on {robot.config.port}, so "
-            "angles would be wrong:\n  "
-            + "\n  ".join(lines)
-            + "\nIs it the wrong file or port? Give the right "
+            "angles would be wrong:\n  " + "\n  ".join(lines) + "\nIs it the wrong file or port? Give the right "
             "--robot.id or --robot.port. Is it the right one? Write it to the motors (press Enter there) or "
             f"calibrate anew: {_calibrate_command(robot)}"
         )

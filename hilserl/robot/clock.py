@@ -66,9 +66,7 @@ class SharedClock:
             with path.open("r+b") as file:
                 self._memory = mmap.mmap(file.fileno(), 8)
         except OSError as error:
-            raise UserError(
-                f"no clock at {path} ({error}); an emulated rig writes one: hilserl rig"
-            ) from error
+            raise UserError(f"no clock at {path} ({error}); an emulated rig writes one: hilserl rig") from error
 
     def set(self, time_s: float) -> None:
         """Publish the time; the rig does."""

@@ -38,7 +38,12 @@ LINKS = (
     Link("lower_arm", "upper_arm", JOINTS[2], (-0.11257, -0.028, 0.0), (0.707107, 0.0, 0.0, 0.707107), 0.104),
     Link("wrist", "lower_arm", JOINTS[3], (-0.1349, 0.0052, 0.0), (0.707107, 0.0, 0.0, -0.707107), 0.079),
     Link(
-        "gripper", "wrist", JOINTS[4], (0.0, -0.0611, 0.0181), (0.0172091, -0.0172091, 0.706897, 0.706897), 0.087
+        "gripper",
+        "wrist",
+        JOINTS[4],
+        (0.0, -0.0611, 0.0181),
+        (0.0172091, -0.0172091, 0.706897, 0.706897),
+        0.087,
     ),
     Link("moving_jaw", "gripper", JOINTS[5], (0.0202, 0.0188, -0.0234), (0.707107, 0.707107, 0.0, 0.0), 0.012),
 )
@@ -76,7 +81,9 @@ def chain(joints_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         c, s = np.cos(joints_rad[i]), np.sin(joints_rad[i])
         position = position + rotation @ offset
         turned = rotation @ fixed
-        rotation = np.column_stack((c * turned[:, 0] + s * turned[:, 1], c * turned[:, 1] - s * turned[:, 0], turned[:, 2]))
+        rotation = np.column_stack(
+            (c * turned[:, 0] + s * turned[:, 1], c * turned[:, 1] - s * turned[:, 0], turned[:, 2])
+        )
         positions[i], rotations[i] = position, rotation
     return positions, rotations
 
@@ -92,9 +99,7 @@ def ee_position(joints_rad: np.ndarray) -> np.ndarray:
     return forward(joints_rad)[0]
 
 
-def inverse(
-    target_m: np.ndarray, seed_rad: np.ndarray, *, wrist_roll_rad: float, iterations: int = 3
-) -> np.ndarray:
+def inverse(target_m: np.ndarray, seed_rad: np.ndarray, *, wrist_roll_rad: float, iterations: int = 3) -> np.ndarray:
     """Return arm angles [5] that put the end effector at `target_m` with the gripper pointing down.
 
     Gauss-Newton on the position of the four unlocked joints; their one free direction turns the gripper

@@ -96,9 +96,7 @@ class LeRobotArm:
             raise ValueError(f"joint goal has shape {goal.shape}; accepted is (6,) in the order {JOINTS}")
         with self._lock:
             if self._released:
-                raise ArmFault(
-                    "the arm was released and is limp; support it and call hold() before moving it"
-                )
+                raise ArmFault("the arm was released and is limp; support it and call hold() before moving it")
             if self._last_goal_rad is None:
                 self._last_goal_rad = self._scale.to_rad(self._present_ticks())
             sent = limit_step(self._last_goal_rad, clamp_joints(goal, self.limits), self._max_step_rad)
@@ -120,9 +118,7 @@ class LeRobotArm:
                 report = hold_motors(self._bus)
                 self._last_goal_rad = None
                 if not report.complete:
-                    raise ArmFault(
-                        f"not every joint confirmed that it holds on {self._port}: {report}. {_ADVICE}"
-                    )
+                    raise ArmFault(f"not every joint confirmed that it holds on {self._port}: {report}. {_ADVICE}")
             self._holding, self._released = True, False
 
     def release(self) -> None:

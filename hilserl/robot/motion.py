@@ -151,9 +151,7 @@ def move(
             return run.give_up()
         if np.abs(run.measured - goal)[BODY].max() > MAX_LAG_RAD:
             worst = int(np.argmax(np.abs(run.measured - goal)[BODY]))
-            return run.give_up(
-                f"{JOINTS[worst]} is {abs(run.measured - goal)[worst]:.2f} rad behind: blocked?"
-            )
+            return run.give_up(f"{JOINTS[worst]} is {abs(run.measured - goal)[worst]:.2f} rad behind: blocked?")
     trim: np.ndarray = np.zeros(6)
     still, deadline_s = 0, clock.now_s() + settle_s
     while still < _STILL_READS and clock.now_s() < deadline_s:
@@ -165,9 +163,7 @@ def move(
         trim = np.clip(trim, -_MAX_TRIM_RAD, _MAX_TRIM_RAD)
     if still < _STILL_READS:
         worst = int(np.argmax(np.abs(q_to - run.measured)[BODY]))
-        return run.give_up(
-            f"{JOINTS[worst]} ended {run.error_rad():.3f} rad off, accepted are {tolerance_rad}"
-        )
+        return run.give_up(f"{JOINTS[worst]} ended {run.error_rad():.3f} rad off, accepted are {tolerance_rad}")
     return MotionResult(True, run.error_rad(), limited=run.limited)
 
 
@@ -208,9 +204,7 @@ def _lowest(q_from: np.ndarray, q_to: np.ndarray, height_m: Callable[[np.ndarray
     return min(height_m(q_from + (q_to - q_from) * t) for t in np.linspace(0.0, 1.0, count))
 
 
-def _lift(
-    q: np.ndarray, height_m: Callable[[np.ndarray], float], at_least_m: float, limits: JointLimits
-) -> np.ndarray:
+def _lift(q: np.ndarray, height_m: Callable[[np.ndarray], float], at_least_m: float, limits: JointLimits) -> np.ndarray:
     """Return a pose near `q` that is `at_least_m` high, or as high as it gets, by gradient ascent."""
     lifted = q.astype(np.float64).copy()
     for _ in range(100):

@@ -20,9 +20,7 @@ def finite(x: np.ndarray, what: str) -> np.ndarray:
     """
     array = np.asarray(x)
     if not np.isfinite(array).all():
-        raise ValueError(
-            f"{what} is {array}; accepted are finite numbers only, so nothing was sent to the arm"
-        )
+        raise ValueError(f"{what} is {array}; accepted are finite numbers only, so nothing was sent to the arm")
     return array
 
 

@@ -8,6 +8,35 @@ from pathlib import Path
 from typing import Any
 
 
+def arm_flags(directory: Path) -> list[str]:
+    """Return the flags with which any `hilserl` command finds the arm, cameras and clock of a running rig.
+
+    Raises:
+        ConnectionError: no rig is ready in `directory`.
+    """
+    try:
+        rig = json.loads((Path(directory) / "rig.json").read_text())
+    except FileNotFoundError as error:
+        raise ConnectionError(
+            f"no rig is ready in {directory}; start it: hilserl rig --directory={directory}"
+        ) from error
+    profile = rig["profile"]
+    size = {"width": profile["native_width_px"], "height": profile["native_height_px"]}
+    cameras = {
+        name: {"type": "emulated", "path": path, **size, "fps": round(profile["camera_fps"])}
+        for name, path in rig["cameras"].items()
+    }
+    return [
+        "--plugins=sim_pretrain.rig.camera",
+        "--robot.type=so101_follower",
+        "--robot.id=arm",
+        f"--robot.port={rig['port']}",
+        f"--robot.calibration_dir={rig['calibration_dir']}",
+        f"--robot.cameras={json.dumps(cameras)}",
+        f"--clock={rig['clock']}",
+    ]
+
+
 class RigClient:
     """A connection to the side channel of the rig in `directory`. Use in a `with` block.
 
@@ -83,6 +112,5 @@ class RigClient:
 
     def _absent(self, error: OSError) -> ConnectionError:
         return ConnectionError(
-            f"no rig answers in {self._directory} ({error}). "
-            f"Start it with: hilserl rig --directory={self._directory}"
+            f"no rig answers in {self._directory} ({error}). Start it with: hilserl rig --directory={self._directory}"
         )

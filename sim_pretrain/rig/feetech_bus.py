@@ -162,9 +162,7 @@ class ServoBus:
         if frame.code == WRITE and data:
             reply = b""
             for servo in self._alive(ids):
-                reply += self._status(
-                    servo
-                )  # before the write: setting an id is acknowledged under the old one
+                reply += self._status(servo)  # before the write: setting an id is acknowledged under the old one
                 servo.write(data[0], data[1:])
             return b"" if frame.id == BROADCAST else reply
         return b""

@@ -37,9 +37,7 @@ class PtyPort:
         """Open a fresh terminal at the same link; nothing happens when one is open."""
         if self.plugged:
             return
-        self._master, self._slave = (
-            pty.openpty()
-        )  # holding the slave: the first close by a driver is no hang-up
+        self._master, self._slave = pty.openpty()  # holding the slave: the first close by a driver is no hang-up
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
         self._wake_read, self._wake_write = os.pipe()

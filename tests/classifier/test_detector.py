@@ -22,9 +22,7 @@ def detector(task):
 
 
 def observe(episode, t):
-    return Observation(
-        {n: x[t] for n, x in episode.images.items()}, episode.state[t], float(episode.stamp_s[t])
-    )
+    return Observation({n: x[t] for n, x in episode.images.items()}, episode.state[t], float(episode.stamp_s[t]))
 
 
 class Bare(SuccessDetector):
@@ -114,9 +112,7 @@ def test_load_refuses_weights_of_another_detector_and_an_empty_folder(detector, 
     other = SuccessDetector(SuccessModel(ClassifierSpec.for_task(task, seed=9)), detector.calibration)
     detector.save(tmp_path / "a")
     other.save(tmp_path / "b")
-    (tmp_path / "a" / "weights.safetensors").write_bytes(
-        (tmp_path / "b" / "weights.safetensors").read_bytes()
-    )
+    (tmp_path / "a" / "weights.safetensors").write_bytes((tmp_path / "b" / "weights.safetensors").read_bytes())
     with pytest.raises(ValueError, match="train again"):
         SuccessDetector.load(tmp_path / "a", task)
     with pytest.raises(FileNotFoundError, match="hilserl classifier train"):

@@ -49,9 +49,7 @@ def test_another_seed_gives_another_split():
 
 def test_too_few_positive_episodes_names_counts_and_next_command(make_episode, task):
     frames = gather([make_episode(0, True), *(make_episode(i, False) for i in range(1, 5))], task)
-    with pytest.raises(
-        TooFewLabels, match=r"1 episodes with.* 4 without.*hilserl record --purpose=classifier"
-    ):
+    with pytest.raises(TooFewLabels, match=r"1 episodes with.* 4 without.*hilserl record --purpose=classifier"):
         split_by_episode(frames, seed=0)
 
 

@@ -13,15 +13,11 @@ from data.spec import SpecMismatch
 
 def random_images(spec, count, seed=0):
     rng = np.random.default_rng(seed)
-    return {
-        c.name: rng.integers(0, 256, (count, c.size_px, c.size_px, 3), dtype=np.uint8) for c in spec.cameras
-    }
+    return {c.name: rng.integers(0, 256, (count, c.size_px, c.size_px, 3), dtype=np.uint8) for c in spec.cameras}
 
 
 def with_camera(task, which, **changes):
-    cameras = tuple(
-        dataclasses.replace(c, **changes) if c.name == which else c for c in task.observation.cameras
-    )
+    cameras = tuple(dataclasses.replace(c, **changes) if c.name == which else c for c in task.observation.cameras)
     return dataclasses.replace(task, observation=dataclasses.replace(task.observation, cameras=cameras))
 
 

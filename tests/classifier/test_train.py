@@ -17,9 +17,9 @@ QUIET = Augmentation(shift_px=0, brightness=0, contrast=0, colour=0, noise=0)
 
 def images(count=6, size=16, seed=0):
     return {
-        "front": torch.randint(
-            0, 256, (count, size, size, 3), generator=torch.Generator().manual_seed(seed)
-        ).to(torch.uint8)
+        "front": torch.randint(0, 256, (count, size, size, 3), generator=torch.Generator().manual_seed(seed)).to(
+            torch.uint8
+        )
     }
 
 
@@ -47,9 +47,7 @@ def test_learns_held_out_episodes_and_says_so(episodes, task, tmp_path):
 
 def test_black_images_are_refused(episodes, task, tmp_path):
     """The control: the same pipeline on images that say nothing must not look good."""
-    blind = [
-        dataclasses.replace(e, images={n: np.zeros_like(x) for n, x in e.images.items()}) for e in episodes
-    ]
+    blind = [dataclasses.replace(e, images={n: np.zeros_like(x) for n, x in e.images.items()}) for e in episodes]
     with pytest.raises(ValueError, match="no threshold"):
         fit_detector(blind, task, tmp_path / "detector", quick=True, progress=False)
     assert not list(tmp_path.iterdir())
@@ -73,8 +71,7 @@ def test_too_few_positive_episodes_are_refused(make_episode, task):
 
 def test_marks_of_a_single_frame_are_refused(episodes, task):
     tap = [
-        dataclasses.replace(e, marked_success=np.arange(41) == 30) if e.marked_success.any() else e
-        for e in episodes
+        dataclasses.replace(e, marked_success=np.arange(41) == 30) if e.marked_success.any() else e for e in episodes
     ]
     with pytest.raises(TooFewLabels, match="too short"):
         train_classifier(tap, ClassifierSpec.for_task(task), progress=False)
@@ -131,9 +128,7 @@ def test_shift_moves_by_whole_pixels_and_repeats_the_border():
     for before, after in zip(batch["front"], out, strict=True):
         padded = torch.nn.functional.pad(before.permute(2, 0, 1)[None].float(), [2] * 4, mode="replicate")[0]
         padded = padded.permute(1, 2, 0).to(torch.uint8)
-        found = [
-            (r, c) for r in range(5) for c in range(5) if torch.equal(padded[r : r + 16, c : c + 16], after)
-        ]
+        found = [(r, c) for r in range(5) for c in range(5) if torch.equal(padded[r : r + 16, c : c + 16], after)]
         assert len(found) == 1
         moves.add(found[0])
     assert len(moves) > 10

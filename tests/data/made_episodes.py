@@ -27,10 +27,7 @@ def steps(
     rng = np.random.default_rng(seed)
 
     def observation(t: int) -> Observation:
-        images = {
-            c.name: rng.integers(0, 256, (c.size_px, c.size_px, 3), np.uint8)
-            for c in spec.observation.cameras
-        }
+        images = {c.name: rng.integers(0, 256, (c.size_px, c.size_px, 3), np.uint8) for c in spec.observation.cameras}
         state = rng.normal(size=spec.observation.state_dim).astype(np.float32)
         return Observation(images, state, stamp_s=t / spec.rate_hz)
 

@@ -17,9 +17,7 @@ ROUNDS = 20
 def test_acknowledged_episodes_survive_sigkill(made, tmp_path):
     rng = random.Random(0)
     script = Path(__file__).with_name("crashing_writer.py")
-    writer = subprocess.Popen(
-        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    writer = subprocess.Popen([sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     store_path, spec = tmp_path / "store", made.task()
     acknowledged: set[int] = set()
     seen: dict[int, str] = {}  # index → uuid, over all rounds
@@ -34,17 +32,13 @@ def test_acknowledged_episodes_survive_sigkill(made, tmp_path):
                 assert_whole(made, store, acknowledged, seen)
                 fresh = [c for c in store.commits() if c.index not in seen]
                 assert not {c.uuid for c in fresh} & set(seen.values())
-                assert sum(c.outcome is Outcome.ABORTED for c in fresh) <= 1, (
-                    "only the open episode is cut off"
-                )
+                assert sum(c.outcome is Outcome.ABORTED for c in fresh) <= 1, "only the open episode is cut off"
                 present = {c.notes["seed"]: c.steps for c in store.commits()}
                 for seed, steps in began.items():  # a step whose add() returned is not lost
                     assert present.get(seed, 0) >= steps
                 seen = {c.index: c.uuid for c in store.commits()}
                 assert list(seen) == sorted(seen)
-            assert not list(store_path.glob("journal-*")) and not list(
-                (store_path / "episodes").glob(".tmp-*")
-            )
+            assert not list(store_path.glob("journal-*")) and not list((store_path / "episodes").glob(".tmp-*"))
     finally:
         writer.kill()
         writer.wait()

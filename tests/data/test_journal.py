@@ -106,9 +106,7 @@ def test_a_journal_cut_or_damaged_anywhere_gives_a_prefix(made, tmp_path_factory
     np.testing.assert_array_equal(salvage.first.state, first.state)
     for found, step in zip(salvage.steps, steps, strict=False):
         np.testing.assert_array_equal(found.executed, step.executed)
-        np.testing.assert_array_equal(
-            found.next_observation.images["camera0"], step.next_observation.images["camera0"]
-        )
+        np.testing.assert_array_equal(found.next_observation.images["camera0"], step.next_observation.images["camera0"])
         assert (found.source, found.reward, found.terminated) == (step.source, step.reward, step.terminated)
 
 

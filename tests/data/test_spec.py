@@ -29,9 +29,7 @@ tasks = st.builds(
             max_size=3,
         ).map(tuple),
         policy_cameras=st.lists(names, max_size=2).map(tuple),
-        state=st.lists(
-            st.builds(StateField, names, st.integers(1, 9), names, finite, finite), max_size=3
-        ).map(tuple),
+        state=st.lists(st.builds(StateField, names, st.integers(1, 9), names, finite, finite), max_size=3).map(tuple),
     ),
     action=st.builds(ActionSpec, step_m=finite),
     rate_hz=finite,

@@ -56,9 +56,7 @@ def test_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
         "flag": torch.tensor([True, False]),
         "scalar": torch.tensor(0.1, dtype=torch.float64, requires_grad=True),
     }
-    folder = save_checkpoint(
-        tmp_path / "x" / "policy", saved, {"step": 7, "name": "é", "nested": {"a": [1, None]}}
-    )
+    folder = save_checkpoint(tmp_path / "x" / "policy", saved, {"step": 7, "name": "é", "nested": {"a": [1, None]}})
     loaded, info = load_checkpoint(folder)
     assert info == {"step": 7, "name": "é", "nested": {"a": [1, None]}}
     assert loaded.keys() == saved.keys()

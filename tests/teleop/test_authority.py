@@ -10,9 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from teleop.authority import TABLE, Authority, Decision, Event, Inputs, moves, step, table_markdown
 
 A = Authority
-QUIET = Inputs(
-    drives="policy", may_take_over=True, operator_ok=True, bus_ok=True, camera_ok=True, running=False
-)
+QUIET = Inputs(drives="policy", may_take_over=True, operator_ok=True, bus_ok=True, camera_ok=True, running=False)
 FLAGS = (
     *(
         "deadman",

@@ -125,9 +125,7 @@ def test_unplug_and_plug_in_again(pad: Any, gamepad: Gamepad) -> None:
     assert gamepad.read().deadman
 
 
-def test_the_state_at_opening_is_no_press(
-    pad: Any, gamepad: Gamepad, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_state_at_opening_is_no_press(pad: Any, gamepad: Gamepad, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kernel driver tells what is down in its first poll after the opening, and SDL makes presses of it."""
     real = gamepad._sdl
 

@@ -63,7 +63,9 @@ def test_the_joint_limits_are_those_of_the_published_model(published):
 
 def test_the_simulated_arm_has_the_same_kinematics(ours):
     for joints in random_joints(1, 50):
-        assert np.linalg.norm(site_pose(ours, joints, "gripperframe")[0] - k.forward(joints, k.GRIPPER_FRAME_M)[0]) < 1e-5
+        assert (
+            np.linalg.norm(site_pose(ours, joints, "gripperframe")[0] - k.forward(joints, k.GRIPPER_FRAME_M)[0]) < 1e-5
+        )
         assert np.linalg.norm(site_pose(ours, joints, "ee")[0] - k.ee_position(joints)) < 1e-5
 
 
@@ -94,9 +96,7 @@ inside = st.tuples(
     *(st.floats(lo, hi) for lo, hi in zip(TASK.workspace_low_m, TASK.workspace_high_m, strict=True))
 ).map(np.array)
 anywhere = st.tuples(*(st.floats(-2.0, 2.0) for _ in range(3))).map(np.array)
-poses = st.tuples(
-    *(st.floats(lo, hi) for lo, hi in zip(k.JOINT_LOW_RAD, k.JOINT_HIGH_RAD, strict=True))
-).map(np.array)
+poses = st.tuples(*(st.floats(lo, hi) for lo, hi in zip(k.JOINT_LOW_RAD, k.JOINT_HIGH_RAD, strict=True))).map(np.array)
 
 
 @settings(max_examples=60, deadline=None)

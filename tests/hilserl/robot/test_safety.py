@@ -119,9 +119,7 @@ def test_a_blocked_arm_slides():
 
 
 def test_an_allowed_command_passes_untouched():
-    target, executed, limited = target_of(
-        np.array([0.2, 0.0, 0.1]), np.full(3, 0.01), np.array([0.2, 0, 0.1])
-    )
+    target, executed, limited = target_of(np.array([0.2, 0.0, 0.1]), np.full(3, 0.01), np.array([0.2, 0, 0.1]))
     np.testing.assert_allclose(target, [0.21, 0.01, 0.11])
     np.testing.assert_allclose(executed, 0.01)
     assert not limited

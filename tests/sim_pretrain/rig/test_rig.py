@@ -64,9 +64,7 @@ def test_a_whole_session_with_the_real_driver(rig: subprocess.Popen, tmp_path: P
         "width": announced["profile"]["native_width_px"],
         "height": announced["profile"]["native_height_px"],
     }
-    cameras = {
-        name: EmulatedCameraConfig(path=path, fps=30, **size) for name, path in announced["cameras"].items()
-    }
+    cameras = {name: EmulatedCameraConfig(path=path, fps=30, **size) for name, path in announced["cameras"].items()}
     robot = connected(cameras=cameras)
     assert robot.is_calibrated
 
