@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import signal
 import sys
-from typing import NamedTuple
+import threading
+from types import FrameType
+from typing import NamedTuple, NoReturn
 
 from data.errors import UserError
 
@@ -68,6 +71,8 @@ def main(argv: list[str] | None = None) -> int:
 def run(name: str, arguments: list[str]) -> int:
     """Import the module of a known command and run it; errors meant for a person come without a traceback."""
     sys.argv[0] = f"hilserl {name}"  # what argparse puts into its usage line
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
     try:
         return importlib.import_module(COMMANDS[name].module).main(arguments)
     except KeyboardInterrupt:
@@ -78,6 +83,11 @@ def run(name: str, arguments: list[str]) -> int:
             raise
         print(f"hilserl {name}: {error}", file=sys.stderr)
         return 1
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Treat SIGTERM like Ctrl-C, so that every `with` block closes: the arm holds, the episode is stored."""
+    raise KeyboardInterrupt
 
 
 def split_name(arguments: list[str]) -> tuple[str, list[str]]:

@@ -117,7 +117,8 @@ def plot(path: Path, store: EpisodeStore, truth: dict[str, bool], window: int = 
     axes.set(xlabel="training episode", ylabel=f"mean of the last {window} episodes", ylim=(-0.07, 1.1))
     axes.set_xlim(-4, len(training) + 11)
     axes.grid(alpha=0.25)
-    axes.legend(loc="center right", fontsize=9, framealpha=0.9)
+    if training:
+        axes.legend(loc="center right", fontsize=9, framealpha=0.9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

@@ -29,6 +29,7 @@ def start(command: Sequence[str], log: Path | None = None) -> subprocess.Popen[b
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
+            start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children one after the other
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections import deque
 from collections.abc import Iterator
-from types import FrameType
 
 import torch
 from tqdm import tqdm
@@ -38,7 +36,6 @@ def open_actor(
     """
     torch.set_num_threads(1)  # a batch of one gains nothing from more, and the learner needs the other core
     clock: Clock = WallClock() if args.clock is None else SharedClock(args.clock)
-    signal.signal(signal.SIGTERM, _interrupt)
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(EpisodeStore.create_or_open(args.output_dir / "store", task))
         operator = args.teleop.connect()
@@ -76,7 +73,3 @@ class EpisodeBar:
     def close(self) -> None:
         """Finish the line."""
         self._bar.close()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -67,7 +67,7 @@ class Rig:
 
         Raises:
             UserError: a rig is alive in this directory, or its path is too long for a socket.
-            UserError: there is no OpenGL to render with, or a rig is alive in this directory.
+            UserError: there is no OpenGL to render with.
         """
         self._config, self._directory = config, config.directory.resolve()
         self._stopping = False

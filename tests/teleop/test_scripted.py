@@ -1,5 +1,6 @@
 """The scripted operator before a fake rig: what it sees, and which buttons it presses."""
 
+import contextlib
 import json
 import shutil
 import socket
@@ -67,10 +68,8 @@ def rig() -> Iterator[FakeRig]:
     folder = Path(tempfile.mkdtemp(prefix="rig"))  # tmp_path is too long for a socket
     fake = FakeRig(folder)
     yield fake
-    try:
+    with contextlib.suppress(OSError):
         fake.die()
-    except OSError:
-        pass
     shutil.rmtree(folder)
 
 

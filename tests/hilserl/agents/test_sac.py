@@ -179,7 +179,7 @@ def test_actor_trains_every_fourth_update_and_only_when_it_may(sac: Sac) -> None
     for _ in range(8):
         sac.update(batch_of(8), operated_episodes=0, train_actor=False)
     assert same(sac.policy.actor, actor)
-    assert float(sac.log_temperature.exp()) == pytest.approx(0.002)
+    assert sac.log_temperature.exp().item() == pytest.approx(0.002)
     trained = ["actor_loss" in sac.update(batch_of(8), operated_episodes=0, train_actor=True) for _ in range(8)]
     assert trained == [True, False, False, False] * 2
     assert sac.updates == 16

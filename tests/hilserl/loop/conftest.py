@@ -1,10 +1,15 @@
 """A simulated arm without rendering, for the tests of the loop."""
 
-from collections.abc import Callable
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import hilserl.loop.actor as actor_module
+from data.episode_store import EpisodeStore
 from data.spec import TaskSpec
 from hilserl.loop.env import ArmEnv, start_joints
 from hilserl.tasks import lift_task
@@ -44,3 +49,20 @@ def new_world(task: TaskSpec) -> Callable[..., World]:
 def blind_env(task: TaskSpec) -> Callable[[World], ArmEnv]:
     """The environment around a world, without rendering."""
     return lambda world: ArmEnv(SimArm(world), BlackFrames(), SimClock(world), task)
+
+
+@pytest.fixture
+def bench(new_world, blind_env, task, tmp_path, monkeypatch) -> Iterator[Callable[..., Any]]:
+    """A factory of `actor_bench.Bench`, all on one store: `bench(*scripts, detector=None, world=None)`."""
+    path = Path(__file__).with_name("actor_bench.py")
+    spec = importlib.util.spec_from_file_location("actor_bench", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(actor_module, "WAIT_S", 0.0)
+    with EpisodeStore.create_or_open(tmp_path / "store", task) as store:
+
+        def make(*scripts, detector=None, world=None):
+            return module.Bench(blind_env(world or new_world()), store, module.Hand(*scripts), detector)
+
+        yield make
+        assert store.verify() == []

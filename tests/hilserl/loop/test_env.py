@@ -29,7 +29,7 @@ def part(task, state: np.ndarray, name: str) -> np.ndarray:
 def test_the_state_is_in_the_order_of_the_spec(task):
     joints, previous = np.arange(6) / 10, np.arange(6) / 10 - 0.02
     action = np.array([0.1, 0.2, 0.3, 0.4])
-    target = ee_position(joints) + (0.01, 0.02, 0.03)
+    target = ee_position(joints) + np.array([0.01, 0.02, 0.03])
     state = state_vector(joints, previous, 0.1, target, action)
     assert state.shape == (task.observation.state_dim,) and state.dtype == np.float32
     expected = {

@@ -1,0 +1,228 @@
+"""The replay: rows that belong together, the half of demonstrations, and augmentation that survives a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from data.schema import Episode, EpisodeMeta, Outcome, Source
+from data.spec import TaskSpec
+from hilserl.agents.features import FeatureReplay, ReplayConfig, encode_copies, random_shift
+from hilserl.agents.networks import Policy
+
+NewPolicy = Callable[..., Policy]
+Plan = tuple[int, Outcome, str, float, int]  # length, outcome, kind, share of human steps, seed
+
+
+class Eyes:
+    """Stands in for a policy: its features are the colour in the middle of the image."""
+
+    cameras = ("wrist",)
+
+    def encode(self, images: Tensor) -> Tensor:
+        middle = images.shape[2] // 2
+        return images[:, 0, middle, middle].float()
+
+
+def labelled(number: int, plan: Plan) -> Episode:
+    """Frame t of episode `number` shows (number, t // 256, t % 256), state and action tell the same."""
+    length, outcome, kind, human, seed = plan
+    t = np.arange(length + 1)
+    colour = np.stack((np.full_like(t, number), t // 256, t % 256), 1).astype(np.uint8)
+    others = np.array([Source.POLICY, Source.EXPERT, Source.HOLD], np.uint8)
+    rng = np.random.default_rng(seed)
+    last = t[1:] == length
+    ended = outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+    return Episode(
+        images={"wrist": np.broadcast_to(colour[:, None, None], (length + 1, 3, 3, 3)).copy()},
+        state=np.stack((np.full_like(t, number), t), 1).astype(np.float32),
+        stamp_s=t / 10,
+        marked_success=np.zeros(length + 1, bool),
+        proposed=np.full((length, 2), np.nan, np.float32),  # what is learnt from is what was executed
+        executed=np.stack((np.full(length, number), t[:-1]), 1).astype(np.float32),
+        source=np.where(rng.random(length) < human, np.uint8(Source.HUMAN), rng.choice(others, length)),
+        reward=(last & (outcome is Outcome.SUCCESS)).astype(np.float32),
+        terminated=last & ended,
+        truncated=last & (not ended),
+        p_success=np.zeros(length, np.float32),
+        policy_version=np.zeros(length, np.int64),
+        meta=EpisodeMeta(outcome, kind, "test"),
+    )
+
+
+def filled(episodes: list[Episode], policy: Any = None, **config: Any) -> FeatureReplay:
+    replay = FeatureReplay(policy or Eyes(), ReplayConfig(**config))
+    for episode in episodes:
+        replay.add(episode)
+    return replay
+
+
+def is_demonstration(episode: Episode, t: int) -> bool:
+    human = episode.source == Source.HUMAN
+    shown = episode.meta.kind == "baseline" and episode.meta.outcome is Outcome.SUCCESS and not human.any()
+    return bool(human[t] or shown)
+
+
+PLANS = st.lists(
+    st.tuples(
+        st.integers(1, 12),
+        st.sampled_from(Outcome),
+        st.sampled_from(["baseline", "online"]),
+        st.sampled_from([0.0, 0.0, 0.3, 1.0]),
+        st.integers(0, 99),
+    ),
+    min_size=1,
+    max_size=6,
+)
+LONG = [(n, Outcome.TIMEOUT, "online", 0.1, n) for n in (700, 500, 900, 1300)]  # storage has to grow
+
+
+@settings(max_examples=60, deadline=None)
+@given(plans=PLANS, copies=st.integers(0, 2), batch_size=st.integers(2, 33))
+@example(plans=LONG, copies=1, batch_size=512)
+def test_every_row_is_one_step_of_one_episode(plans: list[Plan], copies: int, batch_size: int) -> None:
+    episodes = [labelled(i, plan) for i, plan in enumerate(plans)]
+    replay = filled(episodes, copies=copies, batch_size=batch_size)
+    assert len(replay) == sum(len(e) for e in episodes)
+    assert replay.demonstrations == sum(is_demonstration(e, t) for e in episodes for t in range(len(e)))
+    for _ in range(3):
+        batch = replay.sample()
+        assert {len(column) for column in batch} == {batch_size}
+        assert {column.dtype for column in batch} == {torch.float32}
+        for row in range(batch_size):
+            number, t = (int(x) for x in batch.state[row])
+            episode = episodes[number]
+            assert batch.next_state[row].tolist() == [number, t + 1]
+            assert batch.features[row].tolist() == [number, t // 256, t % 256]
+            assert batch.next_features[row].tolist() == [number, (t + 1) // 256, (t + 1) % 256]
+            assert batch.action[row].tolist() == [number, t]
+            assert batch.reward[row] == episode.reward[t]
+            assert batch.human[row] == (episode.source[t] == Source.HUMAN)
+            ended = t == len(episode) - 1 and episode.meta.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+            assert batch.discount_mask[row] == (0.0 if ended else 1.0)  # a time-out bootstraps
+            if replay.demonstrations and row < batch_size // 2:
+                assert is_demonstration(episode, t)
+
+
+def test_what_counts_as_a_demonstration() -> None:
+    plans: list[tuple[Plan, int]] = [
+        ((5, Outcome.SUCCESS, "baseline", 0.0, 0), 5),
+        ((5, Outcome.SUCCESS, "online", 0.0, 0), 0),  # successful, but by a policy that was learning
+        ((5, Outcome.TIMEOUT, "baseline", 0.0, 0), 0),
+        ((5, Outcome.ABORTED, "baseline", 0.0, 0), 0),
+        ((5, Outcome.FAILURE, "online", 1.0, 0), 5),
+    ]
+    for plan, expected in plans:
+        assert filled([labelled(0, plan)]).demonstrations == expected, plan
+    mixed = labelled(0, (9, Outcome.SUCCESS, "baseline", 0.5, 1))
+    assert 0 < filled([mixed]).demonstrations == (mixed.source == Source.HUMAN).sum() < 9
+
+
+def test_every_step_is_drawn_sooner_or_later() -> None:
+    episodes = [labelled(i, (7, Outcome.TIMEOUT, "online", 0.3, i)) for i in range(4)]
+    replay = filled(episodes, batch_size=64)
+    drawn = {tuple(s) for _ in range(20) for s in replay.sample().state[32:].int().tolist()}
+    assert drawn == {(i, t) for i in range(4) for t in range(7)}
+
+
+def noise_episode(task: TaskSpec, seed: int, length: int = 6) -> Episode:
+    rng = np.random.default_rng(seed)
+    episode = labelled(seed, (length, Outcome.SUCCESS, "online", 0.5, seed))
+    images = {"wrist": rng.integers(0, 256, (length + 1, 47, 47, 3), np.uint8)}
+    state = rng.normal(size=(length + 1, task.observation.state_dim)).astype(np.float32)
+    return Episode(**(vars(episode) | {"images": images, "state": state}))
+
+
+def batches(replay: FeatureReplay, count: int = 5) -> Tensor:
+    return torch.stack([torch.cat([c.flatten() for c in replay.sample()]) for _ in range(count)])
+
+
+def test_same_seed_and_episodes_give_the_same_batches(task: TaskSpec, new_policy: NewPolicy) -> None:
+    policy, episodes = new_policy(), [noise_episode(task, i) for i in range(3)]
+    reference = batches(filled(episodes, policy, batch_size=16))
+    assert torch.equal(batches(filled(episodes, policy, batch_size=16)), reference)
+    assert not torch.equal(batches(filled(episodes, policy, batch_size=16, seed=1)), reference)
+    assert not torch.equal(reference[0], reference[1])
+
+
+def test_the_cache_of_an_episode_depends_only_on_seed_and_place(task: TaskSpec, new_policy: NewPolicy) -> None:
+    """Sampling in between, as a learner does, must not change what is cached: that is what makes a resume exact."""
+    policy, episodes = new_policy(), [noise_episode(task, i) for i in range(3)]
+    together, apart = filled(episodes, policy, batch_size=16), filled([], policy, batch_size=16)
+    for episode in episodes:
+        torch.manual_seed(len(apart))
+        apart.add(episode)
+        apart.sample()
+    apart.set_rng_state(together.rng_state())
+    assert torch.equal(batches(apart), batches(together))
+
+
+def test_sampling_goes_on_from_a_saved_state(task: TaskSpec) -> None:
+    replay = filled([labelled(0, (50, Outcome.SUCCESS, "online", 0.5, 0))], batch_size=16)
+    replay.sample()
+    saved = replay.rng_state()
+    expected = batches(replay)
+    replay.set_rng_state(saved)
+    assert torch.equal(batches(replay), expected)
+
+
+def test_shifted_copies_are_there_and_are_drawn(task: TaskSpec, new_policy: NewPolicy) -> None:
+    policy, episode = new_policy(), noise_episode(task, 0, length=1)
+    images = torch.from_numpy(episode.images["wrist"][:, None])
+    cached = encode_copies(policy, images, 3, 4, np.random.default_rng(0))
+    assert cached.shape == (2, 4, policy.features) and cached.dtype == torch.float16
+    torch.testing.assert_close(cached[:, 0].float(), policy.encode(images), atol=4e-3, rtol=2e-3)
+    for copy in range(1, 4):
+        assert ((cached[:, copy] - cached[:, 0]).abs().amax(1) > 0.05).all()
+    batch = filled([episode], policy, batch_size=64, copies=3).sample()  # one transition, so only copies differ
+    assert len(batch.features.unique(dim=0)) == len(batch.next_features.unique(dim=0)) == 4
+    pairs = torch.cat((batch.features, batch.next_features), 1)
+    assert len(pairs.unique(dim=0)) > 4  # the two ends are drawn on their own
+
+
+@settings(max_examples=20, deadline=None)
+@given(t=st.integers(1, 3), cameras=st.integers(1, 2), h=st.integers(4, 9), w=st.integers(4, 9),
+       shift=st.integers(0, 6), seed=st.integers(0, 999))  # fmt: skip
+def test_a_shift_is_padding_and_cropping(t: int, cameras: int, h: int, w: int, shift: int, seed: int) -> None:
+    """Each image must be one of the crops of its edge-padded self, as NumPy makes them."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (t, cameras, h, w, 3), np.uint8)
+    shifted = random_shift(torch.from_numpy(images), shift, rng)
+    assert shifted.dtype == torch.uint8 and shifted.shape == images.shape
+    for image, found in zip(images.reshape(-1, h, w, 3), shifted.numpy().reshape(-1, h, w, 3), strict=True):
+        padded = np.pad(image, ((shift, shift), (shift, shift), (0, 0)), mode="edge")
+        crops = [padded[y : y + h, x : x + w] for y in range(2 * shift + 1) for x in range(2 * shift + 1)]
+        assert any(np.array_equal(found, crop) for crop in crops)
+
+
+def test_shifts_reach_four_pixels_each_way_and_are_drawn_per_image() -> None:
+    y, x = np.mgrid[0:20, 0:20]
+    image = torch.from_numpy(np.stack((y, x, 0 * x), -1).astype(np.uint8))
+    shifted = random_shift(image.expand(300, 2, 20, 20, 3), 4, np.random.default_rng(0))
+    offsets = shifted[:, :, 10, 10, :2].int() - 10
+    for camera in range(2):
+        for axis in range(2):
+            assert set(offsets[:, camera, axis].tolist()) == set(range(-4, 5))
+    assert (offsets[:, 0] != offsets[:, 1]).any() and (offsets[..., 0] != offsets[..., 1]).any()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_both_cameras_of_a_policy_are_cached_in_its_order(count: int) -> None:
+    class Two(Eyes):
+        cameras = ("front", "wrist")[:count]
+
+        def encode(self, images: Tensor) -> Tensor:
+            return images[:, :, 0, 0, 2].float()
+
+    episode = labelled(0, (4, Outcome.TIMEOUT, "online", 0.0, 0))
+    episode = Episode(**(vars(episode) | {"images": {**episode.images, "front": 100 + episode.images["wrist"]}}))
+    batch = filled([episode], Two(), batch_size=8, copies=0).sample()
+    t = batch.state[:, 1]
+    assert torch.equal(batch.features, torch.stack((100 + t, t), 1)[:, :count])

@@ -1,0 +1,193 @@
+"""What goes wrong in an episode, and how a session goes on."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.schema import Outcome, Source
+from hilserl.loop.actor import SessionConfig, SessionStopped
+from hilserl.robot.bus import ArmFault
+from teleop.inputs import Button, Prompt
+
+_spec = importlib.util.spec_from_file_location("actor_bench", Path(__file__).with_name("actor_bench.py"))
+_bench = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_bench)
+IDLE, GONE, press, drive, Wanderer, Countdown, sources, ends = (
+    _bench.IDLE,
+    _bench.GONE,
+    _bench.press,
+    _bench.drive,
+    _bench.Wanderer,
+    _bench.Countdown,
+    _bench.sources,
+    _bench.ends,
+)
+
+
+# What goes wrong
+
+
+def test_stop_holds_the_arm_and_ends_the_session(bench, new_world):
+    world = new_world()
+    b = bench([drive(), press(Button.STOP)], world=world)
+    with pytest.raises(SessionStopped):
+        b.run(episodes=5)
+    assert len(b.executed) == 2 and len(b.done) == 0
+    assert Prompt.STOPPED in [p for p, _ in b.hand.told]
+    stopped = world.joint_positions()
+    world.advance(0.5)
+    np.testing.assert_allclose(world.joint_positions(), stopped, atol=0.05)
+    assert b.actor.count("online") == 0  # aborted: kept, not counted
+    assert [e.meta.outcome for e in b.stored()] == [Outcome.ABORTED]
+
+
+@pytest.mark.parametrize("other", [Button.SUCCESS, Button.FAILURE, Button.DISCARD])
+def test_stop_in_the_last_tick_of_an_episode_is_not_lost(bench, other):
+    b = bench([IDLE, press(Button.STOP, other)])
+    with pytest.raises(SessionStopped):
+        b.run(episodes=3)
+    assert sum(p is Prompt.PLACE_OBJECT for p, _ in b.hand.told) == 1  # no reset: nothing moved after it
+
+
+def test_stop_together_with_the_detectors_success_or_the_time_limit_is_not_lost(bench):
+    for detector, script in (
+        (Countdown(2), [IDLE, press(Button.STOP)]),
+        (None, [IDLE] * 5 + [press(Button.STOP)]),
+    ):
+        b = bench(script, detector=detector)
+        with pytest.raises(SessionStopped):
+            b.run(episodes=9)
+        assert sum(p is Prompt.PLACE_OBJECT for p, _ in b.hand.told) == 1
+
+
+def test_stop_before_the_first_tick_stores_nothing(bench):
+    b = bench()
+    b.hand.started = press(Button.START, Button.STOP)
+    places = []
+
+    def tell(prompt: Prompt, **details: object) -> None:  # STOP instead of Start, and later re-armed
+        places.append(prompt)
+        if prompt is Prompt.PLACE_OBJECT:
+            b.hand._queue = [
+                press(Button.STOP),
+                press(Button.START),
+                press(Button.REARM),
+                press(Button.START),
+            ]
+
+    b.hand.tell = tell
+    (episode,) = b.run()
+    assert episode.meta.outcome is Outcome.TIMEOUT  # after re-arming and a fresh Start
+    assert b.hand._queue == []
+
+
+def test_stop_during_the_reset_stops_the_arm(bench, new_world):
+    b = bench(world=new_world())
+    b.hand._queue = [IDLE] * 3 + [press(Button.STOP)]
+    with pytest.raises(SessionStopped, match="reset"):
+        b.run()
+    assert b.stored() == [] and b.executed == []
+
+
+def test_a_lost_device_holds_and_never_gives_the_arm_to_the_policy(bench):
+    b = bench([drive(), GONE, GONE, IDLE, IDLE, press(Button.START), IDLE])
+    (episode,) = b.run(max_steps=9)
+    p, h, hold = Source.POLICY, Source.HUMAN, Source.HOLD
+    assert sources(episode) == [p, h, hold, hold, hold, hold, p, p, p]
+    assert (episode.executed[2:6, :3] == 0).all()
+
+
+def test_a_device_that_stays_away_ends_the_session(bench):
+    b = bench()
+    b.hand.tell = lambda prompt, **details: None
+    b.hand._queue = [IDLE] * 2000  # the reset reads, too
+    read = b.hand.read
+    b.hand.read = lambda: GONE if b.hand.waiting else read()
+    b.hand.waiting = False
+    b.hand.tell = lambda prompt, **d: setattr(b.hand, "waiting", prompt is Prompt.PLACE_OBJECT)
+    with pytest.raises(SessionStopped, match="device is gone"):
+        b.run(give_up_s=0.02)
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_fault_commits_what_there_is_and_goes_up(bench, after):
+    b = bench()
+    step, calls = b.env.step, []
+
+    def failing(action):
+        calls.append(action)
+        if len(calls) > after:
+            raise ArmFault("no answer")
+        return step(action)
+
+    b.env.step = failing
+    with pytest.raises(ArmFault, match="no answer"):
+        b.run()
+    episodes = b.stored()
+    assert [(len(e), ends(e)) for e in episodes] == [(3, (Outcome.ABORTED, 0.0, False, True))] * (after > 0)
+    assert list(b.store.path.glob("journal-*")) == []
+
+
+def test_a_fault_that_also_fails_to_hold_is_still_the_first_fault(bench):
+    b = bench()
+
+    def fault(*_: object):
+        raise ArmFault("first")
+
+    def second():
+        raise ArmFault("second")
+
+    b.env.step, b.env.arm.hold = fault, second
+    with pytest.raises(ArmFault, match="first"):
+        b.run()
+
+
+# Sessions
+
+
+def test_a_session_goes_on_where_the_store_is(bench):
+    bench().run(episodes=2)
+    b = bench([IDLE, press(Button.STOP)])
+    with pytest.raises(SessionStopped):
+        b.run(episodes=4)
+    again = bench()
+    again.run(episodes=4)
+    assert again.actor.count("online") == 4 and len(again.done) == 2
+    assert [c.notes["index"] for c in again.store.commits()] == [0, 1, 2, 2, 3]
+    bench().run(episodes=4)
+    assert again.actor.count("online") == 4  # nothing left to do
+
+
+def test_kinds_are_counted_apart(bench):
+    b = bench()
+    b.run(kind="baseline", episodes=1)
+    b.run(kind="online", episodes=2)
+    assert (b.actor.count("baseline"), b.actor.count("online"), b.actor.count("eval")) == (1, 2, 0)
+
+
+def test_start_poses_follow_seed_and_index_alone(bench):
+    b = bench([press(Button.FAILURE)] * 1)
+    one = b.run(kind="a", episodes=2, max_steps=1, seed=5)
+    two = b.run(kind="b", episodes=2, max_steps=1, seed=5)[2:]
+    other = b.run(kind="c", episodes=1, max_steps=1, seed=6)[4:]
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_allclose(first.state[0, 12:15], second.state[0, 12:15], atol=0.004)
+    assert np.linalg.norm(one[0].state[0, 12:15] - one[1].state[0, 12:15]) > 0.006
+    assert np.linalg.norm(one[0].state[0, 12:15] - other[0].state[0, 12:15]) > 0.006
+
+
+def test_no_episode_begins_before_it_is_ready(bench):
+    b, answers = bench(), [False, False, True]
+    session = SessionConfig(kind="online", episodes=1, max_steps=2)
+    b.actor.run(session, b.done.append, ready=lambda: answers.pop(0))
+    assert answers == [] and len(b.done) == 1
+
+
+def test_another_policy_can_take_its_place(bench):
+    b, better = bench(), Wanderer()
+    b.run()
+    b.actor.use(better)
+    b.run(episodes=2)
+    assert len(b.policy.seen) == len(better.seen) == 6

@@ -1,0 +1,65 @@
+"""The main job, as a new user starts it, in its smallest form."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+
+from data.episode_store import EpisodeStore
+from data.schema import Source
+from hilserl.commands.status import main as status
+from sim_pretrain.demo import QUICK
+from sim_pretrain.report import read_truth
+
+
+@pytest.fixture
+def run() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="demo"))  # short: a socket's path has 107 characters at most
+    yield folder / "run"
+    shutil.rmtree(folder)
+
+
+@pytest.mark.timeout(420)
+def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
+    command = [sys.executable, "-m", "hilserl.cli", "demo", f"--output_dir={run}"]
+    done = subprocess.run([*command, "--quick=true"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for number in range(1, 6):
+        assert f"[{number}/5]" in done.stdout
+    for words in ("before", "after", "95 % interval", "minutes", "classifier agreed"):
+        assert words in done.stdout
+
+    store = EpisodeStore.reader(run / "store")
+    assert store.verify() == []
+    stages = {"eval-before": "evaluations", "labels": "labels", "baseline": "baseline", "online": "episodes"}
+    for kind, size in {**stages, "eval-after": "evaluations"}.items():
+        assert len(store.commits(kind)) == QUICK[size], kind
+    assert {c.uuid for c in store.commits()} == set(read_truth(run / "rig" / "truth.jsonl"))
+    for kind in ("eval-before", "baseline", "eval-after"):
+        assert all(c.human_steps == 0 for c in store.commits(kind)), "untouched means untouched"
+    online = [store.read(c) for c in store.commits("online")]
+    assert any((e.source == Source.HUMAN).any() for e in online), "the operator never helped"
+    assert max(e.policy_version.max() for e in online) > 0, "the learner's weights never reached the actor"
+    assert all(c.detector_version for c in store.commits("online"))
+
+    report = json.loads((run / "report.json").read_text())
+    assert [row["n"] for row in report["rows"]] == [4, 3, 5, 4]
+    assert cv2.imread(str(run / "progress.png")).std() > 10
+
+    assert status([str(run)]) == 0
+    assert "eval-after" in capsys.readouterr().out
+
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "--resume=true" in again.stderr
+    resumed = subprocess.run([*command, "--resume=true"], capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert len(EpisodeStore.reader(run / "store").commits()) == len(store.commits()), "a finished demo has nothing to do"
