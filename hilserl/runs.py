@@ -156,8 +156,8 @@ def load_checkpoint(path: Path | str, which: str = "latest") -> tuple[dict[str, 
         return load_file(folder / TENSORS), json.loads((folder / INFO).read_text())
     except (SafetensorError, ValueError) as error:
         raise UserError(
-            f"{folder} is damaged: {error}. Accepted: a whole {TENSORS} and {INFO}. Remove the folder to go on from "
-            "the one before it, or make a policy with `hilserl pretrain`."
+            f"{folder} is damaged: {error}. Accepted: a whole {TENSORS} and {INFO}. Remove the folder to go on "
+            "from the one before it, or make a policy with `hilserl pretrain`."
         ) from error
 
 

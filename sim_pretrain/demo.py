@@ -35,7 +35,7 @@ class DemoArgs:
     policy: Path = CHECKPOINT  # simulation-pretrained policy to start from
     time_scale: float = 4.0  # simulated seconds per second at most; a busy machine runs slower, not differently
     evaluations: int = 50  # untouched episodes before and after
-    labels: int = 20  # labelled episodes for the classifier
+    labels: int = 30  # labelled episodes for the classifier
     baseline: int = 20  # untouched episodes that start the training
     episodes: int = 80  # operated episodes
     seed: int = 0

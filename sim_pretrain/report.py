@@ -102,7 +102,7 @@ def plot(path: Path, store: EpisodeStore, truth: dict[str, bool], window: int = 
         axes.plot(x, _trailing(human, window), color="#D55E00", lw=2, label="steps driven by the operator")
         axes.scatter(x[wins > 0], np.full(int(wins.sum()), -0.04), marker="|", color="#0072B2", s=30)
     for kind, place, colour in (
-        ("eval-before", -1.5, "0.45"),
+        ("eval-before", -7.0, "0.45"),
         ("eval-after", len(training) + 3.0, "#009E73"),
     ):
         counted = _counted(store.commits(kind))
@@ -115,10 +115,10 @@ def plot(path: Path, store: EpisodeStore, truth: dict[str, bool], window: int = 
             fontsize=9, color=colour, va="center",
         )  # fmt: skip
     axes.set(xlabel="training episode", ylabel=f"mean of the last {window} episodes", ylim=(-0.07, 1.1))
-    axes.set_xlim(-4, len(training) + 11)
+    axes.set_xlim(-9, len(training) + 12)
     axes.grid(alpha=0.25)
     if training:
-        axes.legend(loc="center right", fontsize=9, framealpha=0.9)
+        figure.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

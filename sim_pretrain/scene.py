@@ -55,9 +55,9 @@ class WorldProfile:
 
 # The "real" table of the demo: what a policy from the clean simulation has not seen.
 REAL_WORLD = WorldProfile(
-    wrist_position_m=(0.011, -0.0625, -0.016),
-    wrist_tilt_deg=(-2.5, 1.5, 2.0),
-    wrist_fovy_deg=73.0,
+    wrist_position_m=(0.0116, -0.062, -0.0154),
+    wrist_tilt_deg=(-3.0, 1.8, 2.4),
+    wrist_fovy_deg=73.5,
     front_position_m=(0.54, 0.05, 0.22),
     front_fovy_deg=45.0,
     brightness=0.88,

@@ -30,9 +30,10 @@ class ScriptedConfig(OperatorConfig):
     rig: Path = Path("rig")  # directory of the running rig
     plays: Literal["watch", "help", "show"] = "help"  # watch: never drives; help: takes over; show: labels
     presses_success: bool = False  # ends an episode by hand when it sees success (when no detector does)
+    lift_height_m: float = 0.08  # the object's centre is above this: success
     patience: tuple[int, int] = (6, 10)  # ticks without progress before it takes over
     drives_for: tuple[int, int] = (12, 18)  # ticks of one take-over
-    low_misaligned_m: float = 0.011  # too far off while low ...
+    low_misaligned_m: float = 0.013  # too far off while low ...
     low_misaligned_chance: float = 0.5  # ... makes it take over with this chance per tick
     gain_spread: float = 0.2  # its commands are scaled by 1 ± this, per take-over and per tick
     bias: float = 0.05  # standard deviation of its constant error per take-over, in action units
@@ -65,7 +66,7 @@ class ScriptedOperator:
             truth = self._eyes.ask(op="truth")
         except ConnectionError:
             return OperatorState(stamp_s=time.monotonic(), connected=False)
-        idle = OperatorState(stamp_s=time.monotonic(), pressed=pressed, success_held=truth["success"])
+        idle = OperatorState(stamp_s=time.monotonic(), pressed=pressed, success_held=self._sees_success(truth))
         if not self._running:
             return idle
         if truth["lost"]:
@@ -101,6 +102,11 @@ class ScriptedOperator:
     def close(self) -> None:
         """Close the socket."""
         self._eyes.close()
+
+    def _sees_success(self, truth: dict[str, Any]) -> bool:
+        """What a person would call done: the object is up and in the hand. Contacts that flicker are not seen."""
+        ee, cube = np.array(truth["ee_m"]), np.array(truth["cube_m"])
+        return bool(cube[2] > self._config.lift_height_m and np.linalg.norm(ee - cube) < 0.03)
 
     def _begin(self) -> None:
         self._show = Show(self._rng, succeeds=self._episode % 5 < 3)

@@ -10,6 +10,8 @@ from teleop.expert import ExpertConfig, lift
 
 SUCCESS, NEAR_MISS, ON_AIR, WANDER = "success", "near miss", "closed on air", "wander"
 
+HELD_TICKS = 28  # how long it shows the object at one height
+
 
 class Show:
     """One episode's programme: an act and its length are drawn anew until the episode ends."""
@@ -58,7 +60,7 @@ class Show:
         if abs(error) < 1.0 or self._lifted:
             self._lifted += 1
         move = np.array([*(0.6 * self._drift[:2]), np.clip(error, -1, 1) + 0.3 * self._drift[2]])
-        return np.array([*move, 1.0 if self._lifted > 14 else -1.0])
+        return np.array([*move, 1.0 if self._lifted > HELD_TICKS else -1.0])
 
     def _next(self) -> None:
         self._acts = self._acts[1:] or [WANDER]

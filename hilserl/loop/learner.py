@@ -58,7 +58,7 @@ class Learner:
 
     @property
     def debt(self) -> int:
-        """Updates that are due for what has been seen; never negative, and 0 while the baseline is incomplete."""
+        """Updates due for what has been seen; never negative, and 0 while the baseline is incomplete."""
         return 0 if self._waiting else max(0, int(self._owed) - self._sac.updates)
 
     @property
@@ -122,7 +122,7 @@ class Learner:
                 self._operated += 1
                 self._steps += len(episode)
                 self._owed += self._config.utd * len(episode)
-            self._report()  # many episodes at once take longer than the actor's patience with a silent learner
+            self._report()  # many episodes at once would outlast the actor's patience with a silent learner
 
     def update(self, count: int, metrics: MetricsLog) -> None:
         """Make `count` updates and publish when it is time."""

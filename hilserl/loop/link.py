@@ -65,7 +65,7 @@ class Link:
         if self._seen == (
             found.st_ino,
             found.st_mtime_ns,
-        ):  # the time alone is too coarse for two quick writes
+        ):  # time alone is too coarse for quick writes
             return None
         self._seen = found.st_ino, found.st_mtime_ns
         with safe_open(self._weights, "pt") as file:
@@ -83,6 +83,6 @@ class Link:
             return None
 
     def learner_is_silent(self) -> bool:
-        """Whether a learner that has reported stopped doing so; one that restarts with us gets time to come up."""
+        """Whether a learner that has reported stopped; one that restarts with us gets time to come up."""
         status = self.learner()
         return status is not None and time.time() - max(status.unix_s, self._opened_unix_s) > STALE_S
