@@ -8,6 +8,7 @@ the rig's `people.sock`, which no policy can reach.
 from __future__ import annotations
 
 import json
+import math
 import socket
 import time
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from data.errors import UserError
 from teleop.expert import ExpertConfig, lift
 from teleop.inputs import Button, OperatorConfig, OperatorState, Prompt
 from teleop.show import Show
+
+HANDS_OFF_S = 0.3  # between placing the object and Start: no camera shows the old place any more
 
 
 @OperatorConfig.register_subclass("scripted")
@@ -54,18 +57,20 @@ class ScriptedOperator:
         self._config = config
         self._eyes = _Eyes(config.rig / "people.sock")
         self._rng = np.random.default_rng(config.seed)
-        self._press: set[Button] = set()
+        self._start_s = math.inf  # the rig's time at which it presses Start
         self._running = False
         self._episode = 0
         self._begin()
 
     def read(self) -> OperatorState:
         """Look at the table and decide what the hands do."""
-        pressed, self._press = frozenset(self._press), set()
+        pressed: frozenset[Button] = frozenset()
         try:
             truth = self._eyes.ask(op="truth")
         except ConnectionError:
             return OperatorState(stamp_s=time.monotonic(), connected=False)
+        if truth["time_s"] >= self._start_s:
+            pressed, self._start_s = pressed | {Button.START}, math.inf
         idle = OperatorState(stamp_s=time.monotonic(), pressed=pressed, success_held=self._sees_success(truth))
         if not self._running:
             return idle
@@ -88,7 +93,7 @@ class ScriptedOperator:
                 x, y = self._rng.uniform(self._config.spawn_low_m, self._config.spawn_high_m)
                 yaw = self._rng.uniform(-self._config.spawn_yaw_rad, self._config.spawn_yaw_rad)
                 self._eyes.ask(op="place", x_m=x, y_m=y, yaw_rad=yaw)
-                self._press.add(Button.START)
+                self._start_s = self._eyes.ask(op="truth")["time_s"] + HANDS_OFF_S
             elif prompt is Prompt.EPISODE_STARTED:
                 self._eyes.ask(op="begin", tag=str(details["uuid"]))
                 self._running = True

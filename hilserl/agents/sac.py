@@ -31,7 +31,6 @@ class SacConfig:
     actor_every: int = 4  # critic updates per actor update
     temperature_init: float = 0.002
     temperature_lr: float = 3e-4
-    std_max: float = 0.3  # cap of the policy's standard deviation, before squashing
     target_low: float = 0.0  # the possible returns: targets are clipped to them
     target_high: float = 1.0
     anchor_start: float = 1.0  # weight of (mode - simulation policy's mode)^2

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from data.episode_store import EpisodeStore
+from data.schema import Outcome
 from data.spec import TaskSpec
 from hilserl.agents.features import FeatureReplay, ReplayConfig
 from hilserl.agents.policy_file import LoadedPolicy
@@ -50,6 +51,7 @@ class Learner:
         self._link = Link(run.path)
         self._store: EpisodeStore | None = None
         self._last_commit = -1  # index of the newest commit looked at
+        self._baseline = 0  # finished baseline episodes ingested
         self._operated = 0  # online episodes ingested
         self._steps = 0  # online steps ingested
         self._checkpointed = 0  # episodes at the last checkpoint
@@ -63,7 +65,7 @@ class Learner:
 
     @property
     def _waiting(self) -> bool:
-        return self._replay.episodes < max(1, self._config.baseline_episodes)
+        return len(self._replay) == 0 or self._baseline < self._config.baseline_episodes
 
     def resume(self) -> None:
         """Continue from the newest checkpoint: its tensors, then the same episodes in the same order.
@@ -118,6 +120,7 @@ class Learner:
                 continue
             episode = self._store.read(commit)
             self._replay.add(episode)
+            self._baseline += commit.kind == "baseline" and commit.outcome != Outcome.ABORTED
             if commit.kind == "online":
                 self._operated += 1
                 self._steps += len(episode)

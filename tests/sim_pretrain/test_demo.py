@@ -62,4 +62,6 @@ def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
     assert "--resume=true" in again.stderr
     resumed = subprocess.run([*command, "--resume=true"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    assert len(EpisodeStore.reader(run / "store").commits()) == len(store.commits()), "a finished demo has nothing to do"
+    assert len(EpisodeStore.reader(run / "store").commits()) == len(store.commits()), (
+        "a finished demo has nothing to do"
+    )

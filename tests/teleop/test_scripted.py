@@ -28,6 +28,7 @@ class FakeRig:
     def __init__(self, folder: Path) -> None:
         self.folder, self.truth = folder, dict(RESTING)
         self.requests: list[dict] = []
+        self.time_s = 0.0
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / "people.sock"))
         self._listener.listen()
@@ -48,7 +49,8 @@ class FakeRig:
             for line in client.makefile("rb"):
                 request = json.loads(line)
                 self.requests.append(request)
-                answer = dict(self.truth) if request["op"] == "truth" else {}
+                self.time_s += 0.1
+                answer = {**self.truth, "time_s": self.time_s} if request["op"] == "truth" else {}
                 client.sendall(json.dumps({"ok": True, **answer}).encode() + b"\n")
         except OSError:
             pass
@@ -88,7 +90,8 @@ def new_operator(rig) -> Iterator[Callable[..., ScriptedOperator]]:
 
 def begin(operator: ScriptedOperator, episode: int = 0) -> OperatorState:
     operator.tell(Prompt.PLACE_OBJECT, episode=episode, kind="online")
-    state = operator.read()
+    while Button.START not in (state := operator.read()).pressed:
+        pass
     operator.tell(Prompt.EPISODE_STARTED, uuid=f"e{episode}")
     return state
 
@@ -107,7 +110,9 @@ def test_it_places_the_object_and_presses_start_once(rig, new_operator):
     assert config.spawn_low_m[0] <= placed["x_m"] <= config.spawn_high_m[0]
     assert config.spawn_low_m[1] <= placed["y_m"] <= config.spawn_high_m[1]
     assert abs(placed["yaw_rad"]) <= config.spawn_yaw_rad
-    assert [operator.read().pressed for _ in range(2)] == [{Button.START}, frozenset()]
+    pressed = [operator.read().pressed for _ in range(8)]
+    assert pressed[0] == frozenset()  # the hands are still over the table
+    assert sum(p == {Button.START} for p in pressed) == 1
 
 
 def test_it_marks_the_episode_for_the_judge(rig, new_operator):
@@ -165,7 +170,7 @@ def test_it_presses_success_only_when_it_is_asked_to(rig, new_operator, presses)
     operator = new_operator(plays="watch", presses_success=presses)
     begin(operator)
     assert not operator.read().success_held
-    rig.truth |= {"grasped": True, "success": True, "cube_m": [0.23, 0.0, 0.1]}
+    rig.truth |= {"grasped": True, "success": True, "cube_m": [0.23, 0.0, 0.1], "ee_m": [0.23, 0.0, 0.1]}
     state = operator.read()
     assert state.success_held and (Button.SUCCESS in state.pressed) is presses
 
