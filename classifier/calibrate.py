@@ -88,9 +88,8 @@ def calibrate(
         episode, frame, p = hardest_negative(probabilities, marks)
         raise CannotCalibrate(
             f"no threshold detects a success without a false one: held-out episode {episode}, frame {frame} "
-            f"has p(success) {p:.3f} but is not marked, and no marked run scores higher. If it shows a "
-            "success, mark it with `hilserl label`; if not, record more like it with "
-            "`hilserl record --purpose=classifier`."
+            f"has p(success) {p:.3f} but is not marked, and no marked run scores higher. Record "
+            "more episodes that show what makes the difference: hilserl record --purpose=classifier"
         )
     return best[1]
 

@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from classifier.calibrate import Calibration
 from classifier.frames import require_images
 from classifier.model import ClassifierSpec, SuccessModel
+from data.errors import UserError
 from data.schema import Observation
 from data.spec import TaskSpec
 
@@ -95,13 +96,15 @@ class SuccessDetector:
         """Read a detector folder for use on this task.
 
         Raises:
-            FileNotFoundError: there is no detector; says how to make one.
+            UserError: there is no detector; says how to make one.
             SpecMismatch: the task shows one of its cameras with another crop or size; lists the differences.
             ValueError: weights and record do not belong together.
         """
         path = Path(path)
         if not (path / RECORD).exists():
-            raise FileNotFoundError(f"no detector in {path}; make one with `hilserl classifier train --out={path}`")
+            raise UserError(
+                f"no detector in {path}; make one with: hilserl classifier train --output_dir={path.parent}"
+            )
         record = json.loads((path / RECORD).read_text())
         spec = ClassifierSpec.from_json(json.dumps(record["spec"]))
         spec.require_cameras(task, f"the detector {path}")

@@ -121,7 +121,7 @@ def require_images(images: Mapping[str, np.ndarray], cameras: Sequence[CameraSpe
         if found.dtype != np.uint8 or found.shape[-3:] != (side, side, 3):
             raise ValueError(
                 f"{what}, camera {camera.name!r}: found {found.dtype} {list(found.shape)}, accepted is "
-                f"uint8 [..., {side}, {side}, 3]. Check the camera size with `hilserl doctor`."
+                f"uint8 [..., {side}, {side}, 3]. Use a camera of the size that the task spec names."
             )
 
 

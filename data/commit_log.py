@@ -116,7 +116,7 @@ class CommitLog:
                     f"{self._path}, byte {self._offset}: this line is no commit ({error}).\n"
                     "Accepted is one JSON object per line, as this program writes it. The episodes are "
                     "intact: restore the log from a backup, or move the damaged line to another file, "
-                    "then run `hilserl data verify`."
+                    "then run `hilserl status RUN --verify`."
                 ) from error
             self._offset += len(line)
             self._commits.append(commit)

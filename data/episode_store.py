@@ -152,7 +152,9 @@ class EpisodeStore:
             if not found or found[0].index != which:
                 held = [c.index for c in self._log.commits()]
                 span = f"{len(held)} episodes, {held[0]} to {held[-1]}" if held else "no episode"
-                raise UserError(f"{self.path} has no episode {which}; it holds {span}. List: hilserl data info")
+                raise UserError(
+                    f"{self.path} has no episode {which}; it holds {span}. List: hilserl status {self.path.parent}"
+                )
             which = found[0]
         episode, crc = read_group(self._episodes / which.folder)
         if (crc, episode.meta.uuid, len(episode)) != (which.crc32, which.uuid, which.steps):

@@ -87,7 +87,6 @@ def read_store_json(path: Path) -> TaskSpec:
     if content["schema_version"] != SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema version {content['schema_version']}, this program reads version "
-            f"{SCHEMA_VERSION}.\nUse the program version that wrote it, "
-            "or convert it with `hilserl data repair`."
+            f"{SCHEMA_VERSION}.\nUse the program version that wrote it."
         )
     return TaskSpec.from_json(json.dumps(content["spec"]))

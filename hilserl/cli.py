@@ -47,6 +47,7 @@ COMMANDS = {
     "actor": Command("hilserl.commands.actor", "The half of `train` that moves the arm."),
     "learner": Command("hilserl.commands.learner", "The half of `train` that updates the policy."),
     "eval": Command("hilserl.commands.eval", "Run N untouched episodes; report success with its interval."),
+    "unlock": Command("hilserl.commands.unlock", "Take the force out of an arm that holds its pose; support it first."),
     "status": Command("hilserl.commands.status", "Summarise a run: episodes, success, what a resume would restore."),
 }
 

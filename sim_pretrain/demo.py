@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import draccus
 from data.errors import UserError
 from hilserl.commands.processes import start, stop
 from hilserl.runs import write_json
-from sim_pretrain.report import Stage, write_report
+from sim_pretrain.report import write_report
 from sim_pretrain.rig.client import arm_flags
 from sim_pretrain.scene import REAL_WORLD, WorldProfile
 
@@ -41,7 +41,16 @@ class DemoArgs:
     seed: int = 0
 
 
-QUICK = {"evaluations": 4, "labels": 8, "baseline": 3, "episodes": 5}
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the demo, and the sentence that announces it."""
+
+    name: str
+    says: str
+    run: Callable[[], None]
+
+
+QUICK = {"evaluations": 4, "labels": 10, "baseline": 3, "episodes": 5}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,8 +73,7 @@ def main(argv: Sequence[str]) -> int:
                 continue
             print(f"\n[{number}/5] {stage.says}", flush=True)
             started_s = time.monotonic()
-            for command in stage.commands:
-                _must(command, run)
+            stage.run()
             minutes[stage.name] = (time.monotonic() - started_s) / 60
             write_json(run / "minutes.json", minutes)
     print("\n" + write_report(run, sizes, minutes))
@@ -74,69 +82,56 @@ def main(argv: Sequence[str]) -> int:
 
 def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]:
     run = args.output_dir
-    arm = [
-        *arm_flags(rig),
-        f"--output_dir={run}",
-        "--teleop.type=scripted",
-        f"--teleop.rig={rig}",
-        f"--teleop.seed={args.seed}",
-        f"--seed={args.seed}",
-    ]
-    classifier = f"--classifier.path={run / 'classifier'}"
-    test = [
-        f"--episodes={sizes['evaluations']}",
-        f"--seed={args.seed + 1000}",
-        f"--teleop.seed={args.seed + 1000}",
-    ]
-    watch = "--teleop.plays=watch"
+    arm = [*arm_flags(rig), f"--output_dir={run}", "--teleop.type=scripted", f"--teleop.rig={rig}"]
+    trained = [f"--classifier.path={run / 'classifier'}"]
+
+    def seeds(seed: int) -> list[str]:
+        return [f"--seed={seed}", f"--teleop.seed={seed}"]
+
+    watch = [*arm, *seeds(args.seed + 1000), "--teleop.plays=watch", f"--episodes={sizes['evaluations']}"]
+    before = ["--teleop.presses_success=true", "--name=eval-before", f"--policy.path={args.policy}"]
     yield Stage(
         "before",
         f"Before: the simulation policy drives the emulated arm untouched, {sizes['evaluations']} episodes.",
-        [
-            [
-                "eval",
-                *arm,
-                *test,
-                watch,
-                "--teleop.presses_success=true",
-                "--name=eval-before",
-                f"--policy.path={args.policy}",
-            ]
-        ],
+        lambda: _must(["eval", *watch, *before], run),
     )
     yield Stage(
         "classifier",
         f"Labels: the operator drives {sizes['labels']} episodes and holds Success while the cube is up; "
         "the classifier learns from it.",
-        [
-            ["record", *arm, "--teleop.plays=show", f"--episodes={sizes['labels']}"],
-            ["classifier", "train", f"--output_dir={run}", f"--seed={args.seed}", f"--quick={args.quick}"],
-        ],
+        lambda: _teach([*arm, *seeds(args.seed), "--teleop.plays=show"], args, sizes["labels"]),
     )
-    train = [
-        "train",
-        *arm,
-        classifier,
+    training = [
         f"--policy.path={args.policy}",
-        "--teleop.plays=help",
         f"--episodes={sizes['episodes']}",
         f"--learner.baseline_episodes={sizes['baseline']}",
+        f"--learner.critic_updates={200 if args.quick else 1000}",
         f"--learner.seed={args.seed}",
         f"--resume={args.resume}",
     ]
-    if args.quick:
-        train.append("--learner.critic_updates=200")
     yield Stage(
         "training",
         f"Training: {sizes['baseline']} untouched episodes, then {sizes['episodes']} with the operator at hand; "
         "the classifier is the only reward.",
-        [train],
+        lambda: _must(["train", *arm, *seeds(args.seed), "--teleop.plays=help", *trained, *training], run),
     )
     yield Stage(
         "after",
         f"After: the trained policy drives untouched, the same {sizes['evaluations']} starts.",
-        [["eval", *arm, *test, watch, classifier, "--name=eval-after", f"--policy.path={run}"]],
+        lambda: _must(["eval", *watch, *trained, "--name=eval-after", f"--policy.path={run}"], run),
     )
+
+
+def _teach(record: list[str], args: DemoArgs, labels: int) -> None:
+    """Record labelled episodes and train the classifier; record more when it says that they do not suffice."""
+    train = ["classifier", "train", f"--output_dir={args.output_dir}", f"--seed={args.seed}", f"--quick={args.quick}"]
+    for count in (labels, labels + labels // 2):
+        _must(["record", *record, f"--episodes={count}"], args.output_dir)
+        if _run(train) == 0:
+            return
+        print(f"The operator records more labelled episodes, {labels // 2} at a time.", flush=True)
+    _must(["record", *record, f"--episodes={2 * labels}"], args.output_dir)
+    _must(train, args.output_dir)
 
 
 def _profile(args: DemoArgs) -> WorldProfile:
@@ -171,13 +166,18 @@ def _rig(args: DemoArgs) -> Iterator[Path]:
         stop(rig)
 
 
-def _must(command: list[str], run: Path) -> None:
-    """Run one `hilserl` command to its end."""
+def _run(command: list[str]) -> int:
+    """Run one `hilserl` command to its end and return its status."""
     process = start(command)
     try:
-        status = process.wait()
+        return process.wait()
     finally:
         stop(process)
+
+
+def _must(command: list[str], run: Path) -> None:
+    """Run one `hilserl` command that the demo cannot go on without."""
+    status = _run(command)
     if status != 0:
         raise UserError(
             f"`hilserl {command[0]}` ended with status {status}; everything recorded so far is kept. "

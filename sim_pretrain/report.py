@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,6 @@ from data.episode_store import EpisodeStore
 from data.schema import Outcome
 from hilserl.metrics import wilson
 from hilserl.runs import write_json
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the demo: the commands it runs and the sentence that announces it."""
-
-    name: str
-    says: str
-    commands: list[list[str]]
 
 
 def write_report(run: Path, sizes: dict[str, int], minutes: dict[str, float]) -> str:

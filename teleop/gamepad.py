@@ -166,6 +166,6 @@ def _what_sdl_sees(pygame: Any, controller: Any, wanted: str) -> str:
         + "; SDL sees:\n"
         + ("\n".join(seen) or "  nothing")
         + "\nAccepted is any pad with an SDL layout (Xbox, PlayStation, Switch Pro, 8BitDo in X mode)."
-        "\nPlug one in or wake it up, then run `hilserl doctor`. On Linux your user needs read access to"
+        "\nPlug one in or wake it up, then run the same command again. On Linux your user needs read access to"
         " its input device; for an unknown pad set SDL_GAMECONTROLLERCONFIG to its layout line."
     )

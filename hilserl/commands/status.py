@@ -18,7 +18,9 @@ def main(argv: Sequence[str]) -> int:
     """Print one line per kind of episode, then the learner's newest checkpoint and last words."""
     parser = argparse.ArgumentParser(prog="hilserl status", description=__doc__)
     parser.add_argument("run", type=Path, help="run directory, e.g. runs/demo")
-    run: Path = parser.parse_args(list(argv)).run
+    parser.add_argument("--verify", action="store_true", help="read every episode and check it; slow")
+    args = parser.parse_args(list(argv))
+    run: Path = args.run
     store = EpisodeStore.reader(run / "store")
     commits = store.commits()
     print(f"{run}: {len(commits)} episodes, {sum(c.steps for c in commits)} steps, task {store.spec.name}")
@@ -40,4 +42,9 @@ def main(argv: Sequence[str]) -> int:
     learner = Link.peek(run)
     if learner is not None:
         print(f"  learner      last seen {learner.phase}, {learner.updates} updates, {learner.debt} owed")
-    return 0
+    problems = store.verify() if args.verify else []
+    for problem in problems:
+        print(f"  problem      {problem}")
+    if args.verify and not problems:
+        print("  verified     every episode is as it was committed")
+    return 1 if problems else 0

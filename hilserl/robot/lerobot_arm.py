@@ -133,7 +133,7 @@ class LeRobotArm:
             if not report.complete:
                 raise ArmFault(
                     f"not every joint confirmed that its torque is off on {self._port}: {report}. "
-                    "Switch the arm's power off, or try again with: hilserl unlock"
+                    f"Switch the arm's power off, or try again with: hilserl unlock --robot.port={self._port}"
                 )
 
     def close(self) -> None:

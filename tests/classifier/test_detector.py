@@ -12,6 +12,7 @@ from classifier.calibrate import Calibration, fires
 from classifier.detector import SuccessDetector
 from classifier.frames import LabelledFrames
 from classifier.model import ClassifierSpec, SuccessModel
+from data.errors import UserError
 from data.schema import Observation
 from data.spec import CameraSpec, SpecMismatch
 
@@ -115,7 +116,7 @@ def test_load_refuses_weights_of_another_detector_and_an_empty_folder(detector, 
     (tmp_path / "a" / "weights.safetensors").write_bytes((tmp_path / "b" / "weights.safetensors").read_bytes())
     with pytest.raises(ValueError, match="train again"):
         SuccessDetector.load(tmp_path / "a", task)
-    with pytest.raises(FileNotFoundError, match="hilserl classifier train"):
+    with pytest.raises(UserError, match="hilserl classifier train"):
         SuccessDetector.load(tmp_path / "nothing", task)
 
 
