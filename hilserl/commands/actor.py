@@ -34,11 +34,9 @@ def main(argv: Sequence[str]) -> int:
 
     frozen = PolicyRunner(load_policy(args.policy.path, task).policy, args.seed)
     with open_actor(args, task, policy=frozen, detector=detector) as actor:
-        bar = EpisodeBar("baseline, untouched", baseline.episodes, actor.count(baseline.kind))
-        actor.run(baseline, bar)
-        bar.close()
+        with EpisodeBar("baseline, untouched", baseline.episodes, actor.count(baseline.kind)) as bar:
+            actor.run(baseline, bar, say=bar.say)
         actor.use(PolicyRunner(load_policy(args.policy.path, task).policy, args.seed, link))
-        bar = EpisodeBar("training", online.episodes, actor.count(online.kind))
-        actor.run(online, bar, ready=learner_is_near)
-        bar.close()
+        with EpisodeBar("training", online.episodes, actor.count(online.kind)) as bar:
+            actor.run(online, bar, ready=learner_is_near, say=bar.say)
     return 0

@@ -26,13 +26,14 @@ DEVICES = (
     "teleop.nobody",
 )
 PLUGINS = "--plugins="
+SHIPPED = Path(__file__).resolve().parents[2] / "sim_pretrain" / "checkpoints" / "lift"
 
 
 @dataclass(frozen=True)
 class PolicyArgs:
     """`--policy...`: the policy to start from."""
 
-    path: Path = Path("sim_pretrain/checkpoints/lift")  # a policy folder, or a run: then its newest checkpoint
+    path: Path = SHIPPED  # a policy folder, or a run: then its newest checkpoint
 
 
 @dataclass(frozen=True)

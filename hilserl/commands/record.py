@@ -21,9 +21,6 @@ def main(argv: Sequence[str]) -> int:
         seed=args.seed,
     )
     with open_actor(args, args.read_task()) as actor:
-        bar = EpisodeBar("recording", args.episodes, actor.count(session.kind))
-        try:
-            actor.run(session, bar)
-        finally:
-            bar.close()
+        with EpisodeBar("recording", args.episodes, actor.count(session.kind)) as bar:
+            actor.run(session, bar, say=bar.say)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from tqdm import tqdm
@@ -56,6 +57,7 @@ class EpisodeBar:
     """A progress bar over episodes with what a tired operator wants to know."""
 
     def __init__(self, title: str, total: int, already: int) -> None:
+        self._title = title
         self._bar = tqdm(total=total, initial=already, desc=title, unit="ep")
         self._recent: deque[bool] = deque(maxlen=20)
 
@@ -70,6 +72,12 @@ class EpisodeBar:
         )
         self._bar.update()
 
-    def close(self) -> None:
-        """Finish the line."""
+    def say(self, words: str) -> None:
+        """Show what happens or what is waited for, in front of the bar."""
+        self._bar.set_description_str(f"{self._title}: {words}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._bar.close()

@@ -61,6 +61,7 @@ class Actor:
         self._env, self._operator, self._store = env, operator, store
         self._policy, self._detector = policy, detector
         self._authority = Authority.HOLDING
+        self._say: Callable[[str], None] = lambda _: None
 
     def use(self, policy: PolicyRunner) -> None:
         """Let another policy drive from now on."""
@@ -75,6 +76,7 @@ class Actor:
         session: SessionConfig,
         done: Callable[[Episode], None],
         ready: Callable[[], bool] = lambda: True,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Run episodes until the store holds `session.episodes` of this kind; so a restart goes on.
 
@@ -82,14 +84,17 @@ class Actor:
             session: what to run.
             done: called after each episode is handed to the store.
             ready: asked until true before each episode; a wait for the learner, for example.
+            say: given a few words whenever what happens, or what is waited for, changes.
 
         Raises:
             SessionStopped: by the person, or by a device that stays away.
             ArmFault, CameraFault: the hardware failed; the episode so far is stored, the arm holds.
         """
-        index = self.count(session.kind)
+        index, self._say = self.count(session.kind), say
         with Committer(self._store) as committer:
             while index < session.episodes:
+                if not ready():
+                    say("the arm holds while the learner catches up")
                 while not ready():
                     self._decide(session, self._operator.read(), running=False)
                     time.sleep(WAIT_S)
@@ -223,6 +228,7 @@ class Actor:
     def _wait_for_start(self, session: SessionConfig, index: int) -> OperatorState:
         """Ask for the object and wait for the button; the arm holds meanwhile."""
         self._operator.tell(Prompt.PLACE_OBJECT, episode=index, kind=session.kind)
+        self._say(Prompt.PLACE_OBJECT)
         lost_s: float | None = None
         while True:
             state = self._operator.read()
@@ -261,7 +267,10 @@ class Actor:
             reset_done=reset_done,
             episode_over=episode_over,
         )
-        self._authority = step(self._authority, inputs).authority
+        before, decision = self._authority, step(self._authority, inputs)
+        self._authority = decision.authority
+        if self._authority is not before:
+            self._say(decision.reason)
 
     def _announce(self) -> None:
         prompts = {
