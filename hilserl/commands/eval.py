@@ -20,9 +20,12 @@ def main(argv: Sequence[str]) -> int:
     task = args.read_task()
     policy = PolicyRunner(load_policy(args.policy.path, task).policy, args.seed)
     session = SessionConfig(kind=args.name, episodes=args.episodes, seed=args.seed)
-    with open_actor(args, task, policy=policy, detector=read_detector(args.classifier, task)) as actor:
-        with EpisodeBar("untouched", args.episodes, actor.count(session.kind)) as bar:
-            actor.run(session, bar, say=bar.say)
+    detector = read_detector(args.classifier, task)
+    with (
+        open_actor(args, task, policy=policy, detector=detector) as actor,
+        EpisodeBar("untouched", args.episodes, actor.count(session.kind)) as bar,
+    ):
+        actor.run(session, bar, say=bar.say)
     commits = EpisodeStore.reader(args.output_dir / "store").commits(args.name)
     counted = [c for c in commits if c.outcome != Outcome.ABORTED][: args.episodes]
     wins = sum(c.outcome == Outcome.SUCCESS for c in counted)

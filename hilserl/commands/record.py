@@ -20,7 +20,9 @@ def main(argv: Sequence[str]) -> int:
         ends_on_success=not labels,
         seed=args.seed,
     )
-    with open_actor(args, args.read_task()) as actor:
-        with EpisodeBar("recording", args.episodes, actor.count(session.kind)) as bar:
-            actor.run(session, bar, say=bar.say)
+    with (
+        open_actor(args, args.read_task()) as actor,
+        EpisodeBar("recording", args.episodes, actor.count(session.kind)) as bar,
+    ):
+        actor.run(session, bar, say=bar.say)
     return 0
