@@ -16,7 +16,7 @@ from hilserl.commands.processes import start, stop
 from hilserl.runs import write_json
 from sim_pretrain.report import write_report
 from sim_pretrain.rig.client import arm_flags
-from sim_pretrain.scene import REAL_WORLD, WorldProfile
+from sim_pretrain.scene import RealWorld, WorldProfile, read_profile
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "lift"
 RIG_START_S = 60.0
@@ -30,7 +30,7 @@ class DemoArgs:
     quick: bool = False  # the same stages with a handful of episodes, as a smoke run
     resume: bool = False  # go on where an interrupted demo in output_dir stopped
     gap: bool = True  # --gap=false: the emulated arm is exactly the training simulation
-    profile: WorldProfile = field(default_factory=lambda: REAL_WORLD)  # the emulated "real" world
+    profile: RealWorld = field(default_factory=RealWorld)  # the emulated "real" world
     profile_json: Path | None = None  # read the profile from this file instead
     policy: Path = CHECKPOINT  # simulation-pretrained policy to start from
     time_scale: float = 4.0  # simulated seconds per second at most; a busy machine runs slower, not differently
@@ -136,7 +136,7 @@ def _teach(record: list[str], args: DemoArgs, labels: int) -> None:
 
 def _profile(args: DemoArgs) -> WorldProfile:
     if args.profile_json is not None:
-        return draccus.decode(WorldProfile, json.loads(args.profile_json.read_text()))
+        return read_profile(args.profile_json, RealWorld)
     return args.profile if args.gap else WorldProfile()
 
 

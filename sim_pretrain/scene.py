@@ -6,10 +6,14 @@ from the same model. Collision is primitive and named; meshes are seen but never
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
 
+import draccus
 import numpy as np
 
+from data.errors import UserError
 from hilserl.robot.kinematics import GRASP_CENTRE_M, GRIPPER_FRAME_M, JOINT_HIGH_RAD, JOINT_LOW_RAD, LINKS
 from sim_pretrain.meshes import Skin, skins
 
@@ -53,27 +57,44 @@ class WorldProfile:
     cube_mass_kg: float = 0.03
 
 
-# The "real" table of the demo: what a policy from the clean simulation has not seen.
-REAL_WORLD = WorldProfile(
-    wrist_position_m=(0.0116, -0.062, -0.0154),
-    wrist_tilt_deg=(-3.0, 1.8, 2.4),
-    wrist_fovy_deg=73.5,
-    front_position_m=(0.54, 0.05, 0.22),
-    front_fovy_deg=45.0,
-    brightness=0.88,
-    image_noise=3.0,
-    light_diffuse=0.8,
-    light_ambient=0.25,
-    light_position_m=(-0.2, -0.5, 1.0),
-    table_rgb=(0.62, 0.60, 0.56),
-    table_rgb2=(0.60, 0.58, 0.55),
-    cube_rgb=(0.80, 0.22, 0.12),
-    servo_gain=45.0,
-    joint_offset_deg=(1.0, -1.0, 1.0, -1.0, 0.5, 0.0),
-    action_latency_s=0.03,
-    camera_latency_s=0.03,
-    pad_friction=0.9,
-)
+@dataclass(frozen=True)
+class RealWorld(WorldProfile):
+    """The "real" table of the demo: what a policy from the clean simulation has not seen."""
+
+    wrist_position_m: Vec3 = (0.0116, -0.062, -0.0154)
+    wrist_tilt_deg: Vec3 = (-3.0, 1.8, 2.4)
+    wrist_fovy_deg: float = 73.5
+    front_position_m: Vec3 = (0.54, 0.05, 0.22)
+    front_fovy_deg: float = 45.0
+    brightness: float = 0.88
+    image_noise: float = 3.0
+    light_diffuse: float = 0.8
+    light_ambient: float = 0.25
+    light_position_m: Vec3 = (-0.2, -0.5, 1.0)
+    table_rgb: Vec3 = (0.62, 0.60, 0.56)
+    table_rgb2: Vec3 = (0.60, 0.58, 0.55)
+    cube_rgb: Vec3 = (0.80, 0.22, 0.12)
+    servo_gain: float = 45.0
+    joint_offset_deg: tuple[float, ...] = (1.0, -1.0, 1.0, -1.0, 0.5, 0.0)
+    action_latency_s: float = 0.03
+    camera_latency_s: float = 0.03
+    pad_friction: float = 0.9
+
+
+def read_profile[P: WorldProfile](path: Path, kind: type[P]) -> P:
+    """Read a profile from JSON; fields that the file does not name keep the defaults of `kind`.
+
+    Raises:
+        UserError: the file is not there, is no JSON, or names an unknown field.
+    """
+    try:
+        return draccus.decode(kind, json.loads(path.read_text()))
+    except (OSError, ValueError, draccus.ParsingError) as error:
+        names = ", ".join(f.name for f in fields(kind))
+        raise UserError(
+            f"{path} is no world profile: {error}. Accepted is a JSON object with any of: {names}"
+        ) from error
+
 
 INERTIA = {  # body: (centre of mass [m], full inertia [kg m^2]), from SO-ARM100
     "shoulder": ("-0.0307604 0 -0.0252713", "8.38e-5 8.10e-5 2.40e-5 0 -1.2e-6 0"),

@@ -31,7 +31,7 @@ from sim_pretrain.rig.bus_process import BusProcess, PlantMemory
 from sim_pretrain.rig.frame_file import FrameFile
 from sim_pretrain.rig.people import Judge, LineServer
 from sim_pretrain.rig.servo import write_calibration
-from sim_pretrain.scene import WorldProfile
+from sim_pretrain.scene import WorldProfile, read_profile
 
 _BATCH_S = 0.004  # simulated time per batch: two physics steps
 _LOOK_S = 0.02  # how often the judge looks
@@ -56,7 +56,7 @@ class RigConfig:
         """Return the profile to use."""
         if self.profile_json is None:
             return self.profile
-        return draccus.decode(WorldProfile, json.loads(self.profile_json.read_text()))
+        return read_profile(self.profile_json, WorldProfile)
 
 
 class Rig:

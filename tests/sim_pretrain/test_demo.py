@@ -8,16 +8,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import draccus
 import pytest
 
 from data.episode_store import EpisodeStore
+from data.errors import UserError
 from data.schema import Source
 from hilserl.commands.status import main as status
-from sim_pretrain.demo import QUICK
+from sim_pretrain.demo import QUICK, DemoArgs
 from sim_pretrain.report import read_truth
+from sim_pretrain.scene import RealWorld, read_profile
 
 
 @pytest.fixture
@@ -25,6 +29,19 @@ def run() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="demo"))  # short: a socket's path has 107 characters at most
     yield folder / "run"
     shutil.rmtree(folder)
+
+
+def test_a_profile_flag_or_file_changes_one_field_and_keeps_the_gap(tmp_path: Path) -> None:
+    flagged = draccus.parse(DemoArgs, args=["--profile.brightness=0.5", "--profile.cube_rgb=[0, 0, 1]"])
+    assert flagged.profile == replace(RealWorld(), brightness=0.5, cube_rgb=(0.0, 0.0, 1.0))
+    file = tmp_path / "profile.json"
+    file.write_text('{"servo_gain": 30}')
+    assert read_profile(file, RealWorld) == replace(RealWorld(), servo_gain=30.0)
+    file.write_text('{"servo_gains": 30}')
+    with pytest.raises(UserError, match="servo_gain, "):
+        read_profile(file, RealWorld)
+    with pytest.raises(UserError, match="absent"):
+        read_profile(tmp_path / "absent.json", RealWorld)
 
 
 @pytest.mark.timeout(420)

@@ -11,7 +11,7 @@ import pytest
 
 from hilserl.loop.env import sample_start, start_joints
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD, JOINTS
-from sim_pretrain.scene import REAL_WORLD, WorldProfile, build_xml
+from sim_pretrain.scene import RealWorld, WorldProfile, build_xml
 from sim_pretrain.sim_arm import sample_cube, scatter
 from sim_pretrain.world import World
 
@@ -71,7 +71,7 @@ def test_it_builds_without_the_mesh_package(monkeypatch):
     assert {"gripper", "moving_jaw", "upper_arm"} <= visible  # boxes stand in for the meshes
 
 
-@pytest.mark.parametrize("profile", [WorldProfile(), REAL_WORLD], ids=["clean", "real"])
+@pytest.mark.parametrize("profile", [WorldProfile(), RealWorld()], ids=["clean", "real"])
 def test_every_field_of_a_profile_can_be_set_from_json(profile):
     encoded = json.loads(json.dumps(draccus.encode(profile)))
     assert encoded.keys() == {f.name for f in dataclasses.fields(WorldProfile)}
@@ -102,7 +102,7 @@ def seen(world: World, task) -> dict[str, float]:
     return shares
 
 
-@pytest.mark.parametrize("profile", [WorldProfile(), REAL_WORLD], ids=["clean", "real"])
+@pytest.mark.parametrize("profile", [WorldProfile(), RealWorld()], ids=["clean", "real"])
 def test_the_wrist_camera_sees_the_cube_and_both_fingers(task, profile):
     world, rng = World(profile), np.random.default_rng(1)
     views = []
