@@ -75,10 +75,10 @@ def test_it_builds_without_the_mesh_package(monkeypatch):
 def test_every_field_of_a_profile_can_be_set_from_json(profile):
     encoded = json.loads(json.dumps(draccus.encode(profile)))
     assert encoded.keys() == {f.name for f in dataclasses.fields(WorldProfile)}
-    assert draccus.decode(WorldProfile, encoded) == profile
+    assert draccus.decode(type(profile), encoded) == profile
     for name, value in encoded.items():  # each alone, moved
         moved = [v + 0.01 for v in value] if isinstance(value, list) else value + 1
-        decoded = draccus.decode(WorldProfile, {name: moved})
+        decoded = draccus.decode(type(profile), {name: moved})
         assert json.loads(json.dumps(getattr(decoded, name))) == pytest.approx(moved)
 
 
