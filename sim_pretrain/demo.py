@@ -13,6 +13,7 @@ import draccus
 
 from data.errors import UserError
 from hilserl.commands.processes import start, stop
+from hilserl.flags import parse_flags
 from hilserl.runs import write_json
 from sim_pretrain.report import write_report
 from sim_pretrain.rig.client import arm_flags
@@ -55,11 +56,11 @@ QUICK = {"evaluations": 4, "labels": 10, "baseline": 3, "episodes": 5}
 
 def main(argv: Sequence[str]) -> int:
     """Run or resume all stages and print the table."""
-    args = draccus.parse(DemoArgs, args=list(argv))
+    args = parse_flags(DemoArgs, argv)
     run, begun = args.output_dir, args.output_dir / "demo.json"
     if begun.exists() and not args.resume:
         raise UserError(
-            f"{run} holds a demo already. Go on with it: hilserl demo --resume=true --output_dir={run}; "
+            f"{run} holds a demo already. Go on with it: hilserl demo --resume --output_dir={run}; "
             "or start another: --output_dir=runs/NAME"
         )
     if begun.exists():  # the same demo: its own flags count, not today's
@@ -181,7 +182,7 @@ def _must(command: list[str], run: Path) -> None:
     if status != 0:
         raise UserError(
             f"`hilserl {command[0]}` ended with status {status}; everything recorded so far is kept. "
-            f"Go on with: hilserl demo --resume=true --output_dir={run}"
+            f"Go on with: hilserl demo --resume --output_dir={run}"
         )
 
 

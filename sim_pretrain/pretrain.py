@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import draccus
 import torch
 
 from hilserl.agents.policy_file import save_policy
+from hilserl.flags import parse_flags
 from hilserl.metrics import wilson
 from hilserl.tasks import lift_task
 from sim_pretrain.distill import DistillConfig, distill
@@ -33,7 +33,7 @@ class PretrainArgs:
 
 def main(argv: Sequence[str]) -> int:
     """Distil, evaluate, and save the policy with its provenance."""
-    args = draccus.parse(PretrainArgs, args=list(argv))
+    args = parse_flags(PretrainArgs, argv)
     started_s = time.monotonic()
     task, world = lift_task(), World(seed=args.distill.seed)
     torch.set_num_threads(args.threads)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     def learner_is_near() -> bool:
         status = link.learner()
         if link.learner_is_silent():
-            raise LearnerSilent("the learner stopped reporting; the arm holds. Go on with: hilserl train --resume=true")
+            raise LearnerSilent("the learner stopped reporting; the arm holds. Go on with: hilserl train --resume")
         return status is not None and status.phase == "training" and status.debt <= args.max_debt
 
     frozen = PolicyRunner(load_policy(args.policy.path, task).policy, args.seed)

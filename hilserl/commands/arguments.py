@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import draccus
 from lerobot.robots import RobotConfig
 
 from data.spec import TaskSpec
+from hilserl.flags import parse_flags
 from hilserl.loop.learner import LearnerConfig
 from hilserl.tasks import lift_task
 from teleop.inputs import OperatorConfig
@@ -98,4 +98,4 @@ def parse[T](cls: type[T], argv: Sequence[str]) -> T:
     named = [m for a in argv if a.startswith(PLUGINS) for m in a.removeprefix(PLUGINS).split(",") if m]
     for module in (*DEVICES, *named):
         importlib.import_module(module)
-    return draccus.parse(cls, args=[a for a in argv if not a.startswith(PLUGINS)])
+    return parse_flags(cls, [a for a in argv if not a.startswith(PLUGINS)])

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import draccus
-
 from classifier.train import fit_detector
 from data.episode_store import EpisodeStore
+from hilserl.flags import parse_flags
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class ClassifierTrainArgs:
 
 def main(argv: Sequence[str]) -> int:
     """Train, calibrate, save, and print the held-out result."""
-    args = draccus.parse(ClassifierTrainArgs, args=list(argv))
+    args = parse_flags(ClassifierTrainArgs, argv)
     store = EpisodeStore.reader(args.output_dir / "store")
     episodes = [store.read(commit) for commit in store.commits("labels")]
     report = fit_detector(episodes, store.spec, args.output_dir / "classifier", seed=args.seed, quick=args.quick)

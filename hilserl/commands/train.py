@@ -24,8 +24,7 @@ def main(argv: Sequence[str]) -> int:
     run = RunDirectory(args.output_dir)
     if any(run.checkpoints.iterdir()) and not args.resume:
         raise UserError(
-            f"{args.output_dir} holds a training run already. Go on with it: --resume=true; "
-            "or choose another --output_dir"
+            f"{args.output_dir} holds a training run already. Go on with it: --resume; or choose another --output_dir"
         )
     run.write_json("train.json", json.loads(json.dumps(draccus.encode(args))))
     learner = start(["learner", *argv], run.path / "learner.log")
@@ -35,12 +34,12 @@ def main(argv: Sequence[str]) -> int:
             if learner.poll() is not None:
                 raise ProcessLost(
                     f"the learner ended early (status {learner.returncode}); see {run.path / 'learner.log'}. "
-                    "The arm holds and every finished episode is stored. Go on with --resume=true"
+                    "The arm holds and every finished episode is stored. Go on with --resume"
                 )
             time.sleep(0.1)
     finally:
         stop(actor)
         stop(learner)
     if actor.returncode != 0:
-        raise ProcessLost(f"the actor ended early (status {actor.returncode}); go on with --resume=true")
+        raise ProcessLost(f"the actor ended early (status {actor.returncode}); go on with --resume")
     return 0

@@ -24,6 +24,7 @@ from typing import Any
 import draccus
 
 from data.errors import UserError
+from hilserl.flags import parse_flags
 from hilserl.robot.clock import SharedClock
 from hilserl.robot.kinematics import JOINTS
 from sim_pretrain.rig.bridge import Shutter, WorldPlant
@@ -246,7 +247,7 @@ def run_rig(config: RigConfig) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the flags of `RigConfig`, run a rig and return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-    run_rig(draccus.parse(RigConfig, args=None if argv is None else list(argv)))
+    run_rig(parse_flags(RigConfig, sys.argv[1:] if argv is None else argv))
     return 0
 
 

@@ -47,7 +47,7 @@ def test_a_profile_flag_or_file_changes_one_field_and_keeps_the_gap(tmp_path: Pa
 @pytest.mark.timeout(420)
 def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
     command = [sys.executable, "-m", "hilserl.cli", "demo", f"--output_dir={run}"]
-    done = subprocess.run([*command, "--quick=true"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--quick"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     for number in range(1, 6):
         assert f"[{number}/5]" in done.stdout
@@ -76,8 +76,8 @@ def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
 
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 1
-    assert "--resume=true" in again.stderr
-    resumed = subprocess.run([*command, "--resume=true"], capture_output=True, text=True)
+    assert "--resume" in again.stderr
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert len(EpisodeStore.reader(run / "store").commits()) == len(store.commits()), (
         "a finished demo has nothing to do"
