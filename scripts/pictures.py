@@ -26,7 +26,7 @@ def main() -> None:
     pairs = zip(before, after, strict=True)
     failed, succeeded = next((b, a) for b, a in pairs if truth[a.uuid] and not truth[b.uuid])
     strip = np.vstack([rows(store.read(failed), "before"), rows(store.read(succeeded), "after")])
-    cv2.imwrite(str(DOCS / "episode.png"), strip[:, :, ::-1])
+    cv2.imwrite(str(DOCS / "episode.jpg"), strip[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 def rows(episode: Episode, title: str) -> np.ndarray:

@@ -22,6 +22,7 @@ from teleop.expert import ExpertConfig, lift
 from teleop.inputs import Button, OperatorConfig, OperatorState, Prompt
 from teleop.show import Show
 
+SALT = 0x0B7EC7
 HANDS_OFF_S = 0.3  # between placing the object and Start: no camera shows the old place any more
 
 
@@ -89,7 +90,9 @@ class ScriptedOperator:
         try:
             if prompt is Prompt.PLACE_OBJECT:
                 self._episode = int(details.get("episode", 0))
-                self._rng = np.random.default_rng([self._config.seed, self._episode])
+                # The salt comes first: arm and operator may be given the same seed, and the object's place must
+                # not follow from the start pose, or the task could be solved without looking.
+                self._rng = np.random.default_rng([SALT, self._config.seed, self._episode])
                 x, y = self._rng.uniform(self._config.spawn_low_m, self._config.spawn_high_m)
                 yaw = self._rng.uniform(-self._config.spawn_yaw_rad, self._config.spawn_yaw_rad)
                 self._eyes.ask(op="place", x_m=x, y_m=y, yaw_rad=yaw)

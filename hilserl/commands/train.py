@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Sequence
 
 import draccus
 
+from data.episode_store import EpisodeStore
 from data.errors import UserError
 from hilserl.commands.arguments import TrainArgs, parse
 from hilserl.commands.processes import start, stop
+from hilserl.loop.learner import KINDS
+from hilserl.loop.link import Link
 from hilserl.runs import RunDirectory
+
+FINISH_S = 60.0  # for the updates that the last episodes still allow
 
 
 class ProcessLost(UserError):
@@ -37,9 +43,28 @@ def main(argv: Sequence[str]) -> int:
                     "The arm holds and every finished episode is stored. Go on with --resume"
                 )
             time.sleep(0.1)
+        if actor.returncode == 0:
+            let_finish(learner, args)
     finally:
         stop(actor)
         stop(learner)
     if actor.returncode != 0:
         raise ProcessLost(f"the actor ended early (status {actor.returncode}); go on with --resume")
+    if learner.returncode != 0:
+        raise ProcessLost(
+            f"the learner did not save its last checkpoint (status {learner.returncode}); see "
+            f"{run.path / 'learner.log'}, then go on with --resume"
+        )
     return 0
+
+
+def let_finish(learner: subprocess.Popen[bytes], args: TrainArgs) -> None:
+    """Wait until the learner has seen every episode and owes no update, or for `FINISH_S`."""
+    link, store = Link(args.output_dir), EpisodeStore.reader(args.output_dir / "store")
+    episodes = sum(c.kind in KINDS for c in store.commits())
+    deadline_s = time.monotonic() + FINISH_S
+    while learner.poll() is None and time.monotonic() < deadline_s:
+        status = link.learner()
+        if status is not None and status.episodes == episodes and status.debt == 0:
+            return
+        time.sleep(0.1)

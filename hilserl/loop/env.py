@@ -16,6 +16,7 @@ from hilserl.robot.kinematics import ee_position, inverse
 from hilserl.robot.safety import finite, safe_target
 
 UNREACHABLE_M = 0.005  # IK that ends further away than this moves nothing
+CLAMPED_RAD = 1e-3  # a goal that the arm changed by more than this was clamped
 
 
 class Frames(Protocol):
@@ -85,8 +86,11 @@ class ArmEnv:
             target, goal[:5], limited = before, self._goal[:5], True
         start = self._goal
         for k in range(1, self.task.inner_steps + 1):
-            self.arm.write(start + (goal - start) * (k / self.task.inner_steps))
+            sent = self.arm.write(start + (goal - start) * (k / self.task.inner_steps))
             self.clock.sleep_until_s(self._tick_s + self._period_s * k / self.task.inner_steps)
+        if np.abs(sent - goal)[:5].max() > CLAMPED_RAD:  # the arm's own limits bit: that is what was executed
+            goal[:5], limited = sent[:5], True
+            target = ee_position(goal)
         now_s = self.clock.now_s()
         # A late tick shifts the grid instead of being made up for by a rushed one.
         self._tick_s = max(self._tick_s + self._period_s, now_s - 0.2 * self._period_s)
