@@ -95,7 +95,7 @@ class Salvage:
         """Rebuild the episode as far as it got.
 
         An episode that was cut off is truncated at its last step and counts as aborted. One that had
-        terminated before the crash and was waiting for its commit is whole: it keeps its end and outcome.
+        ended before the crash and was waiting for its commit is whole: it keeps its end and outcome.
 
         Raises:
             ValueError: there is no step, or the steps do not make an episode.
@@ -104,6 +104,8 @@ class Salvage:
         outcome = Outcome.ABORTED
         if steps and steps[-1].terminated:
             outcome = Outcome.SUCCESS if steps[-1].reward > 0 else Outcome.FAILURE
+        elif steps and steps[-1].truncated:
+            outcome = Outcome.TIMEOUT
         elif steps:
             steps[-1] = replace(steps[-1], truncated=True)
         return Episode.from_steps(self.first, steps, replace(self.meta, outcome=outcome, salvaged=True))

@@ -8,6 +8,7 @@ the rig's `people.sock`, which no policy can reach.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import socket
 import time
@@ -22,6 +23,7 @@ from teleop.expert import ExpertConfig, lift
 from teleop.inputs import Button, OperatorConfig, OperatorState, Prompt
 from teleop.show import Show
 
+logger = logging.getLogger(__name__)
 SALT = 0x0B7EC7
 HANDS_OFF_S = 0.3  # between placing the object and Start: no camera shows the old place any more
 
@@ -104,8 +106,8 @@ class ScriptedOperator:
             elif prompt is Prompt.EPISODE_ENDED:
                 self._running = False
                 self._eyes.ask(op="end", tag=str(details["uuid"]))
-        except ConnectionError:
-            pass  # the next reading says "not connected"
+        except (ConnectionError, ValueError) as error:
+            logger.warning("%s", error)  # when the rig is gone, the next reading says "not connected"
 
     def close(self) -> None:
         """Close the socket."""

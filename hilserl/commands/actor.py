@@ -8,9 +8,9 @@ from data.errors import UserError
 from hilserl.agents.policy_file import load_policy
 from hilserl.commands.arguments import TrainArgs, parse
 from hilserl.commands.wiring import EpisodeBar, open_actor, read_detector
-from hilserl.loop.actor import SessionConfig
 from hilserl.loop.link import Link
 from hilserl.loop.policy_runner import PolicyRunner
+from hilserl.loop.session import SessionConfig
 
 
 class LearnerSilent(UserError):
@@ -27,9 +27,11 @@ def main(argv: Sequence[str]) -> int:
     link = Link(args.output_dir)
 
     def learner_is_near() -> bool:
-        status = link.learner()
+        status = link.live_learner()
         if link.learner_is_silent():
-            raise LearnerSilent("the learner stopped reporting; the arm holds. Go on with: hilserl train --resume")
+            raise LearnerSilent(
+                "the learner stopped reporting; the arm holds. Go on with the same command and --resume"
+            )
         return status is not None and status.phase == "training" and status.debt <= args.max_debt
 
     frozen = PolicyRunner(load_policy(args.policy.path, task).policy, args.seed)

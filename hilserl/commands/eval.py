@@ -9,8 +9,8 @@ from data.schema import Outcome
 from hilserl.agents.policy_file import load_policy
 from hilserl.commands.arguments import EvalArgs, parse
 from hilserl.commands.wiring import EpisodeBar, open_actor, read_detector
-from hilserl.loop.actor import SessionConfig
 from hilserl.loop.policy_runner import PolicyRunner
+from hilserl.loop.session import SessionConfig
 from hilserl.metrics import wilson
 
 

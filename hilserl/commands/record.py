@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hilserl.commands.arguments import RecordArgs, parse
 from hilserl.commands.wiring import EpisodeBar, open_actor
-from hilserl.loop.actor import SessionConfig
+from hilserl.loop.session import SessionConfig
 
 
 def main(argv: Sequence[str]) -> int:

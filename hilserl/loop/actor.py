@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 
 from classifier.detector import SuccessDetector, Verdict
 from data.committer import Committer
 from data.episode_store import EpisodeStore
-from data.errors import UserError
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 from hilserl.loop.env import ArmEnv, sample_start, start_joints
 from hilserl.loop.policy_runner import PolicyRunner
+from hilserl.loop.session import GO_ON, SessionConfig, SessionStopped
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.kinematics import ee_position
 from hilserl.robot.motion import move
@@ -25,25 +24,6 @@ from teleop.inputs import Button, Operator, OperatorState, Prompt
 
 CLEAR_M = 0.03  # a reset passes no lower than this
 WAIT_S = 0.02  # between two looks at the operator while nothing moves
-
-
-class SessionStopped(UserError):
-    """The person pressed STOP, or a device stayed away; the arm holds."""
-
-
-@dataclass(frozen=True)
-class SessionConfig:
-    """What a stretch of episodes is for."""
-
-    kind: str  # stored with every episode
-    episodes: int
-    drives: Literal["policy", "human"] = "policy"
-    may_take_over: bool = False  # whether the deadman hands control to the person
-    explore: bool = False  # sample the policy instead of taking its mode
-    ends_on_success: bool = True  # False while collecting labels
-    max_steps: int = 0  # 0: the task's time limit
-    give_up_s: float = 60.0  # a device that stays away this long ends the session
-    seed: int = 0
 
 
 class Actor:
@@ -99,6 +79,7 @@ class Actor:
                     self._decide(session, self._operator.read(), running=False)
                     time.sleep(WAIT_S)
                 episode = self._episode(session, index, committer)
+                self._wait_for_rearm(session)
                 if episode is None:  # discarded: do it again
                     continue
                 done(episode)
@@ -111,7 +92,7 @@ class Actor:
             spec_fingerprint=self._env.task.fingerprint,
             detector_version=self._detector.version if self._detector else "",
             started_unix_s=time.time(),
-            notes={"index": index, "seed": session.seed},
+            notes={"index": index, "seed": session.seed, **session.notes},
         )
         self._reset(session, index)
         state = self._wait_for_start(session, index)
@@ -132,8 +113,6 @@ class Actor:
             self._operator.tell(Prompt.EPISODE_ENDED, uuid=meta.uuid, outcome=str(outcome))
             with contextlib.suppress(ArmFault):  # the fault that brought us here is on its way up
                 self._env.arm.hold()
-        if self._authority is Authority.STOPPED:
-            raise SessionStopped("STOP was pressed; the arm holds its pose. Go on with the same command and --resume")
         return episode
 
     def _drive(
@@ -146,6 +125,7 @@ class Actor:
     ) -> Outcome | None:
         """Tick until the episode ends; return how, or None to discard it."""
         limit = session.max_steps or self._env.task.time_limit_steps
+        paused = 0
         if self._detector:
             self._detector.reset()
         while True:
@@ -159,6 +139,8 @@ class Actor:
                 state = replace(state, gripper=float(self._env.hold_action()[3]))
             action, source, version = self._act(session, observation, state)
             step = self._env.step(action)
+            if step.limited and source is Source.HUMAN:
+                self._operator.tell(Prompt.LIMIT)
             observation = step.observation
             verdict = self._detector.step(observation) if self._detector else Verdict(float("nan"), False)
             state = self._operator.read()
@@ -167,7 +149,10 @@ class Actor:
                 self._announce()
             if Button.DISCARD in state.pressed:
                 return None
-            outcome = self._ending(session, state, verdict, last=len(steps) + 1 >= limit)
+            paused += source is Source.HOLD  # a pause does not use up the episode ...
+            if paused > session.give_up_s * self._env.task.rate_hz:  # ... but does not last for ever
+                return Outcome.ABORTED
+            outcome = self._ending(session, state, verdict, last=len(steps) + 1 - paused >= limit)
             transition = Transition(
                 proposed=action,
                 executed=step.executed,
@@ -218,10 +203,13 @@ class Actor:
             max_speed_rad_s=1.5, height_m=lambda q: float(ee_position(q)[2]), min_height_m=CLEAR_M,
             should_stop=interrupted, rate_hz=self._env.task.rate_hz * self._env.task.inner_steps,
         )  # fmt: skip
+        if not result.reached and self._authority is Authority.STOPPED:
+            self._wait_for_rearm(session)
+            return self._reset(session, index)
         if not result.reached:
             raise SessionStopped(
                 f"the reset did not reach the start pose: {result.reason or 'interrupted'}. The arm holds. Clear its "
-                "way and go on with the same command and --resume"
+                f"way. {GO_ON}"
             )
         self._decide(session, OperatorState(stamp_s=time.monotonic()), running=False, reset_done=True)
 
@@ -237,10 +225,17 @@ class Actor:
             self._decide(session, state, running=False)
             lost_s = None if state.connected else lost_s or time.monotonic()
             if lost_s is not None and time.monotonic() - lost_s > session.give_up_s:
-                raise SessionStopped(
-                    "the operator's device is gone. Plug it in and go on with the same command and --resume"
-                )
+                raise SessionStopped(f"the operator's device is gone. Plug it in. {GO_ON}")
             time.sleep(WAIT_S)
+
+    def _wait_for_rearm(self, session: SessionConfig) -> None:
+        """After STOP: hold until Start was held for a second."""
+        since_s = time.monotonic()
+        while self._authority is Authority.STOPPED:
+            if time.monotonic() - since_s > session.give_up_s:
+                raise SessionStopped("STOP was pressed and not re-armed; the arm holds its pose. " + GO_ON)
+            time.sleep(WAIT_S)
+            self._decide(session, self._operator.read(), running=False)
 
     def _decide(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from data.episode_store import EpisodeStore
+from data.errors import UserError
 from data.schema import Outcome
 from data.spec import TaskSpec
 from hilserl.agents.features import FeatureReplay, ReplayConfig
@@ -20,7 +21,7 @@ from hilserl.loop.link import LearnerStatus, Link
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, load_checkpoint, prefixed, under
 
-KINDS = ("baseline", "online")  # what it learns from; evaluations and label sessions are not training data
+KINDS = ("baseline", "online", "demo")  # what it learns from; evaluations and label sessions are not training data
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class LearnerConfig:
     seed: int = 0
     sac: SacConfig = field(default_factory=SacConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+
+    def __post_init__(self) -> None:
+        if self.baseline_episodes < 1:
+            raise UserError(f"baseline_episodes is {self.baseline_episodes}; accepted is 1 or more: critics need data")
 
 
 class Learner:
@@ -57,6 +62,7 @@ class Learner:
         self._checkpointed = 0  # episodes at the last checkpoint
         self._owed = float(config.critic_updates)  # updates due so far: these, then `utd` per online step
         self._published = 0  # version of the newest weights
+        self._resuming = False
 
     @property
     def debt(self) -> int:
@@ -82,7 +88,9 @@ class Learner:
             }
             optimizer.load_state_dict(state)
         self._sac.updates = info["updates"]
+        self._resuming = True  # until it owes what it should, the actor must not go by its debt
         self.ingest(up_to=info["last_commit"])
+        self._resuming = False
         self._owed = info["owed"]
         torch.set_rng_state(tensors["rng.torch"])
         self._replay.set_rng_state(tensors["rng.replay"])
@@ -176,7 +184,15 @@ class Learner:
 
     def _report(self) -> None:
         updates, config = self._sac.updates, self._config
-        phase = "waiting" if self._waiting else "critics" if updates < config.critic_updates else "training"
+        phase = (
+            "resuming"
+            if self._resuming
+            else "waiting"
+            if self._waiting
+            else "critics"
+            if updates < config.critic_updates
+            else "training"
+        )
         self._link.report(LearnerStatus(phase, updates, self.debt, self._replay.episodes, self._published))
 
 

@@ -22,7 +22,7 @@ STALE_S = 20.0  # a learner that is busy with a large episode still writes its s
 class LearnerStatus:
     """Where the learner stands."""
 
-    phase: str  # "waiting", "critics", "training"
+    phase: str  # "resuming", "waiting", "critics", "training"
     updates: int
     debt: int  # updates it still owes for the steps it has seen
     episodes: int  # episodes it has ingested
@@ -62,12 +62,10 @@ class Link:
             found = self._weights.stat()
         except FileNotFoundError:
             return None
-        if self._seen == (
-            found.st_ino,
-            found.st_mtime_ns,
-        ):  # time alone is too coarse for quick writes
+        newest = found.st_ino, found.st_mtime_ns  # time alone is too coarse for quick writes
+        if newest == self._seen:
             return None
-        self._seen = found.st_ino, found.st_mtime_ns
+        self._seen = newest
         with safe_open(self._weights, "pt") as file:
             return {k: file.get_tensor(k) for k in file.keys()}, int(file.metadata()["version"])  # noqa: SIM118
 
@@ -81,6 +79,11 @@ class Link:
             return LearnerStatus(**json.loads(self._status.read_text()))
         except FileNotFoundError:
             return None
+
+    def live_learner(self) -> LearnerStatus | None:
+        """Return the status only if it was reported since this link was opened, not in an earlier life."""
+        status = self.learner()
+        return status if status is not None and status.unix_s >= self._opened_unix_s else None
 
     def learner_is_silent(self) -> bool:
         """Whether a learner that has reported stopped; one that restarts with us gets time to come up."""

@@ -8,7 +8,8 @@ import numpy as np
 from classifier.detector import Verdict
 from data.episode_store import EpisodeStore
 from data.schema import Episode, Outcome, Source
-from hilserl.loop.actor import Actor, SessionConfig
+from hilserl.loop.actor import Actor
+from hilserl.loop.session import SessionConfig
 from teleop.inputs import Button, OperatorState, Prompt
 
 IDLE = OperatorState(stamp_s=0.0)
@@ -99,7 +100,9 @@ class Bench:
 
     def run(self, **fields: object) -> list[Episode]:
         """Run one session and return what the store holds."""
-        session = SessionConfig(**({"kind": "online", "episodes": 1, "max_steps": 6, "may_take_over": True} | fields))
+        session = SessionConfig(
+            **({"kind": "online", "episodes": 1, "max_steps": 6, "may_take_over": True, "give_up_s": 0.9} | fields)
+        )
         self.actor.run(session, self.done.append)
         return self.stored()
 

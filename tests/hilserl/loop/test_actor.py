@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.schema import Outcome, Source
-from hilserl.loop.actor import SessionStopped
+from hilserl.loop.session import SessionStopped
 from teleop.inputs import Button, Prompt
 
 _spec = importlib.util.spec_from_file_location("actor_bench", Path(__file__).with_name("actor_bench.py"))
@@ -155,17 +155,17 @@ def test_where_taking_over_is_not_allowed_the_deadman_is_ignored(bench):
 
 
 def test_where_only_the_person_drives_the_policy_is_never_asked(bench):
-    b = bench([drive(), drive(), IDLE, drive()])
+    b = bench([drive(), drive(), IDLE, *[drive()] * 4])
     (episode,) = b.run(drives="human", may_take_over=False)
     h, hold = Source.HUMAN, Source.HOLD
-    assert sources(episode) == [hold, h, h, hold, h, hold]
+    assert sources(episode) == [hold, h, h, hold, h, h, h, h]  # the 6 steps that are allowed, pauses apart
     assert b.policy.seen == []
 
 
 def test_a_pause_holds_until_start(bench):
     (episode,) = bench([IDLE, press(Button.START), IDLE, press(Button.START)]).run()
     p, hold = Source.POLICY, Source.HOLD
-    assert sources(episode) == [p, p, hold, hold, p, p]
+    assert sources(episode) == [p, p, hold, hold, p, p, p, p]  # the 6 steps that are allowed, pauses apart
     np.testing.assert_array_equal(episode.executed[2:4, :3], 0.0)
     assert (episode.executed[2:4, 3] == episode.executed[1, 3]).all()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.schema import Outcome, Source
-from hilserl.loop.actor import SessionConfig, SessionStopped
+from hilserl.loop.session import SessionConfig, SessionStopped
 from hilserl.robot.bus import ArmFault
 from teleop.inputs import Button, Prompt
 
@@ -86,14 +86,14 @@ def test_stop_before_the_first_tick_stores_nothing(bench):
 def test_stop_during_the_reset_stops_the_arm(bench, new_world):
     b = bench(world=new_world())
     b.hand._queue = [IDLE] * 3 + [press(Button.STOP)]
-    with pytest.raises(SessionStopped, match="reset"):
+    with pytest.raises(SessionStopped, match="STOP"):
         b.run()
     assert b.stored() == [] and b.executed == []
 
 
 def test_a_lost_device_holds_and_never_gives_the_arm_to_the_policy(bench):
     b = bench([drive(), GONE, GONE, IDLE, IDLE, press(Button.START), IDLE])
-    (episode,) = b.run(max_steps=9)
+    (episode,) = b.run(max_steps=5)
     p, h, hold = Source.POLICY, Source.HUMAN, Source.HOLD
     assert sources(episode) == [p, h, hold, hold, hold, hold, p, p, p]
     assert (episode.executed[2:6, :3] == 0).all()
