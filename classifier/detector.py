@@ -67,11 +67,11 @@ class SuccessDetector:
             extra: further text files, {name: content}.
 
         Raises:
-            FileExistsError: the folder exists, is not empty, and is not a detector.
+            UserError: the folder exists, is not empty, and is not a detector.
         """
         path = Path(path)
         if path.is_dir() and any(path.iterdir()) and not (path / RECORD).exists():
-            raise FileExistsError(f"{path} exists and is not a detector; choose a new folder with --out=PATH")
+            raise UserError(f"{path} exists and is not a detector; move it away, or choose another --output_dir")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:

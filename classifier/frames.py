@@ -54,7 +54,7 @@ class LabelledFrames:
         if foreign:
             raise SpecMismatch(
                 f"episodes were recorded for task spec {', '.join(foreign)}, this session has {fingerprint}. "
-                "Start with the spec of the recording (--task=PATH/spec.json), or record again."
+                "Record again with this spec: hilserl record --purpose=classifier"
             )
         for episode in kept:
             require_images(episode.images, cameras, f"episode {episode.meta.uuid}")

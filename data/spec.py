@@ -108,8 +108,8 @@ def require_same(expected: TaskSpec, found: TaskSpec, what: str) -> None:
         if ours.get(k) != theirs.get(k)
     ]
     raise SpecMismatch(
-        f"{what} was made for another task spec:\n" + "\n".join(lines) + "\nUse one made for this spec, or "
-        "start this session with the spec of that artefact (--task=PATH/spec.json)."
+        f"{what} was made for another task spec:\n" + "\n".join(lines) + "\nUse one that was "
+        "made for this spec, or make it again: hilserl pretrain, hilserl record, hilserl classifier train."
     )
 
 

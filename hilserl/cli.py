@@ -38,7 +38,7 @@ COMMANDS = {
         "Record episodes; hold Y (gamepad) while the task is done to label success.",
     ),
     "classifier train": Command(
-        "hilserl.commands.classifier_train", "Train the success classifier; splits by episode and session."
+        "hilserl.commands.classifier_train", "Train the success classifier; judged on held-out episodes."
     ),
     "train": Command(
         "hilserl.commands.train",

@@ -1,6 +1,6 @@
 """A run directory: what a run was, where it stands, what it can go on from. Made to be looked at with `ls`.
 
-    runs/lift/config.json            the configuration, as JSON
+    runs/lift/train.json             the flags it was started with
     runs/lift/metrics.jsonl          numbers over time
     runs/lift/checkpoints/000003/    tensors.safetensors and info.json
     runs/lift/checkpoints/latest     the name of the newest whole checkpoint

@@ -67,16 +67,22 @@ def main(argv: Sequence[str]) -> int:
         args = replace(draccus.decode(DemoArgs, json.loads(begun.read_text())), output_dir=run, resume=True)
     write_json(begun, draccus.encode(args))
     sizes = {k: QUICK[k] if args.quick else getattr(args, k) for k in QUICK}
-    minutes = _read_minutes(run)
+    done, minutes = _read_stages(run)
     with _rig(args) as rig:
         for number, stage in enumerate(_stages(args, rig, sizes), 2):
-            if stage.name in minutes:
+            if stage.name in done:
                 continue
             print(f"\n[{number}/5] {stage.says}", flush=True)
             started_s = time.monotonic()
-            stage.run()
-            minutes[stage.name] = (time.monotonic() - started_s) / 60
-            write_json(run / "minutes.json", minutes)
+            try:
+                stage.run()
+                done.append(stage.name)
+            except KeyboardInterrupt:
+                print(f"\nGo on with: hilserl demo --resume --output_dir={run}", flush=True)
+                raise
+            finally:  # what an interrupted stage took counts too
+                minutes[stage.name] = minutes.get(stage.name, 0.0) + (time.monotonic() - started_s) / 60
+                write_json(run / "stages.json", {"done": done, "minutes": minutes})
     print("\n" + write_report(run, sizes, minutes))
     return 0
 
@@ -136,6 +142,11 @@ def _teach(record: list[str], args: DemoArgs, labels: int) -> None:
 
 
 def _profile(args: DemoArgs) -> WorldProfile:
+    kept = args.output_dir / "profile.json"
+    if args.resume and kept.exists():  # the same world, whatever became of the file it was read from
+        return read_profile(kept, WorldProfile)
+    if not args.gap and (args.profile != RealWorld() or args.profile_json is not None):
+        raise UserError("--gap=false means no difference at all; leave out --profile..., or leave out --gap=false")
     if args.profile_json is not None:
         return read_profile(args.profile_json, RealWorld)
     return args.profile if args.gap else WorldProfile()
@@ -186,9 +197,13 @@ def _must(command: list[str], run: Path) -> None:
         )
 
 
-def _read_minutes(run: Path) -> dict[str, float]:
-    path = run / "minutes.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+def _read_stages(run: Path) -> tuple[list[str], dict[str, float]]:
+    """Return the finished stages, and the minutes that each stage took so far."""
+    path = run / "stages.json"
+    if not path.exists():
+        return [], {}
+    stages = json.loads(path.read_text())
+    return stages["done"], stages["minutes"]
 
 
 def _tail(log: Path, lines: int = 8) -> str:

@@ -24,9 +24,10 @@ def write_report(run: Path, sizes: dict[str, int], minutes: dict[str, float]) ->
         _row("training: operator at hand", store.commits("online"), truth, minutes["training"]),
         _row("after: fine-tuned policy", store.commits("eval-after"), truth, minutes["after"]),
     ]
-    judged = [c for kind in ("baseline", "online", "eval-after") for c in _counted(store.commits(kind))]
-    agree = sum((c.outcome == Outcome.SUCCESS) == truth.get(c.uuid, False) for c in judged)
-    false_success = sum(c.outcome == Outcome.SUCCESS and not truth.get(c.uuid, False) for c in judged)
+    trained = [c for kind in ("baseline", "online", "eval-after") for c in _counted(store.commits(kind))]
+    judged = [c for c in trained if c.uuid in truth]  # a rig that was killed has no verdict on its last episode
+    agree = sum((c.outcome == Outcome.SUCCESS) == truth[c.uuid] for c in judged)
+    false_success = sum(c.outcome == Outcome.SUCCESS and not truth[c.uuid] for c in judged)
     report = {
         "rows": rows, "minutes": minutes, "sizes": sizes,
         "classifier": {"episodes": len(judged), "agree": agree, "false_successes": false_success},
@@ -52,7 +53,8 @@ def write_report(run: Path, sizes: dict[str, int], minutes: dict[str, float]) ->
 
 def read_truth(path: Path) -> dict[str, bool]:
     """Return {episode uuid: the simulator saw success}."""
-    return {entry["tag"]: bool(entry["success"]) for entry in map(json.loads, path.read_text().splitlines())}
+    whole = path.read_text().rpartition("\n")[0]  # a killed rig may leave a torn last line
+    return {entry["tag"]: bool(entry["success"]) for entry in map(json.loads, whole.splitlines())}
 
 
 def _counted(commits: list[Commit]) -> list[Commit]:
@@ -60,8 +62,8 @@ def _counted(commits: list[Commit]) -> list[Commit]:
 
 
 def _row(name: str, commits: list[Commit], truth: dict[str, bool], minutes: float) -> dict[str, float | int | str]:
-    counted = _counted(commits)
-    wins = sum(truth.get(c.uuid, False) for c in counted)
+    counted = [c for c in _counted(commits) if c.uuid in truth]
+    wins = sum(truth[c.uuid] for c in counted)
     low, high = wilson(wins, len(counted))
     return {
         "name": name, "n": len(counted), "wins": wins, "success": wins / max(len(counted), 1), "low": low,

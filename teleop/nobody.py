@@ -14,7 +14,7 @@ class NobodyConfig(OperatorConfig):
     """`--teleop.type=none`: no device. Every "put the object back" is answered with Start at once.
 
     So nobody confirms that the object lies where it should: use it in simulation, or where the scene needs no
-    placing. STOP is then only on the operator's page and at the arm's power switch.
+    placing. STOP is then Ctrl-C and the arm's power switch.
     """
 
     def connect(self) -> Operator:

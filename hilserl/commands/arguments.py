@@ -1,4 +1,4 @@
-"""Flags of the commands, as frozen dataclasses: a field's comment is its help. Saved as JSON, read back the same."""
+"""Flags of the commands, as frozen dataclasses: a field's comment is its help."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hilserl.flags import parse_flags
 from hilserl.loop.learner import LearnerConfig
 from hilserl.tasks import lift_task
 from teleop.inputs import OperatorConfig
-from teleop.nobody import NobodyConfig
 
 # What `--robot.type`, `--robot.cameras` and `--teleop.type` may name; each registers itself when imported.
 DEVICES = (
@@ -48,8 +47,8 @@ class ArmArgs:
     """What every command that moves an arm needs."""
 
     robot: RobotConfig  # as in LeRobot: --robot.type=so101_follower --robot.port=... --robot.id=...
+    teleop: OperatorConfig  # who can stop it: --teleop.type=gamepad; "none" has to be asked for
     output_dir: Path  # run directory; its store is created on first use
-    teleop: OperatorConfig = field(default_factory=NobodyConfig)  # --teleop.type=gamepad
     task: Path | None = None  # task spec as JSON; none: the lift task
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration

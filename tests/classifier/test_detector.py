@@ -128,7 +128,7 @@ def test_saving_again_keeps_the_earlier_detector_and_spares_other_folders(detect
     assert SuccessDetector.load(tmp_path / "d.old-1", task).version == detector.version
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(FileExistsError, match="not a detector"):
+    with pytest.raises(UserError, match="not a detector"):
         later.save(tmp_path / "mine")
     assert {p.name for p in tmp_path.iterdir()} == {"d", "d.old-1", "mine"}
 

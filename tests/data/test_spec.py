@@ -89,7 +89,7 @@ def test_the_diff_lists_only_what_differs_and_both_values(made):
         "  action.step_m: this session has 0.01, the classifier has 0.02",
         "  rate_hz: this session has 10.0, the classifier has 20.0",
     ]
-    assert isinstance(error.value, UserError) and "--task=" in str(error.value)
+    assert isinstance(error.value, UserError) and "hilserl pretrain" in str(error.value)
 
 
 def test_a_camera_more_is_shown_as_absent(made):
