@@ -98,6 +98,7 @@ class Rig:
             self._resources.callback(port.unlink, missing_ok=True)  # should the bus process not do it
             self._bus = self._resources.enter_context(BusProcess(memory, port))
             self._clock = SharedClock(self._directory / "clock", create=True)
+            self._resources.callback((self._directory / "clock").unlink, missing_ok=True)
             self._judge = Judge(self._directory / "truth.jsonl")
             server = LineServer(self._directory / "people.sock", self._obey)
             self._people = self._resources.enter_context(server)

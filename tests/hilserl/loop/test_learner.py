@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from data.episode_store import EpisodeStore
+from data.errors import UserError
 from data.spec import TaskSpec
 from hilserl.agents.features import ReplayConfig
 from hilserl.agents.networks import Policy
@@ -123,12 +124,9 @@ def test_early_online_episodes_do_not_shorten_the_warm_start(run: Run) -> None:
     assert learner.debt == 6 + 1.5 * 2 * STEPS
 
 
-def test_no_baseline_at_all_still_needs_something_to_sample(run: Run) -> None:
-    learner = run.learner(replace(CONFIG, baseline_episodes=0))
-    assert learner.debt == 0
-    run.add("online")
-    run.work(learner)
-    assert learner._sac.updates == 6 + 1.5 * STEPS
+def test_a_warm_start_without_any_baseline_is_refused() -> None:
+    with pytest.raises(UserError, match="baseline_episodes is 0"):
+        replace(CONFIG, baseline_episodes=0)
 
 
 def test_critics_first_and_alone_then_the_ratio(run: Run) -> None:
@@ -165,7 +163,7 @@ def test_a_fraction_of_an_update_is_owed_until_it_is_whole(run: Run) -> None:
     assert owed == [0, 1, 1, 2]
 
 
-@pytest.mark.parametrize("kind", ["eval-before", "labels", "demo"])
+@pytest.mark.parametrize("kind", ["eval-before", "labels"])
 def test_other_kinds_are_no_training_data(run: Run, kind: str) -> None:
     learner = run.learner()
     run.add("baseline", kind, kind, kind)
