@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from classifier.train import fit_detector
 from data.episode_store import EpisodeStore
 from hilserl.flags import parse_flags
@@ -23,6 +25,7 @@ class ClassifierTrainArgs:
 def main(argv: Sequence[str]) -> int:
     """Train, calibrate, save, and print the held-out result."""
     args = parse_flags(ClassifierTrainArgs, argv)
+    torch.set_num_threads(1)  # a second thread gains a fifth alone, and loses a factor of eight beside a busy process
     store = EpisodeStore.reader(args.output_dir / "store")
     episodes = [store.read(commit) for commit in store.commits("labels")]
     report = fit_detector(episodes, store.spec, args.output_dir / "classifier", seed=args.seed, quick=args.quick)
