@@ -51,10 +51,6 @@ class RunDirectory:
         """Write `value` to the file `name` in this run, whole or not at all."""
         return write_json(self.path / name, value)
 
-    def read_json(self, name: str) -> Any:
-        """Return the content of the JSON file `name` in this run."""
-        return json.loads((self.path / name).read_text())
-
     def save_checkpoint(
         self, tensors: Mapping[str, Tensor], info: Mapping[str, Any], keep: int = 3, best: bool = False
     ) -> Path:
@@ -81,14 +77,6 @@ class RunDirectory:
         for dropped in self.checkpoints.glob(".*.dropped"):
             shutil.rmtree(dropped)
         return folder
-
-    def checkpoint(self, which: str = "latest") -> Path:
-        """Return the folder that the pointer `latest` or `best`, or a number such as `000003`, names.
-
-        Raises:
-            UserError: there is none; the message says what was found and how to go on.
-        """
-        return find_checkpoint(self.path, which)
 
 
 def find_checkpoint(path: Path | str, which: str = "latest") -> Path:

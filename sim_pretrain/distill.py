@@ -15,7 +15,7 @@ from data.spec import TaskSpec
 from hilserl.agents.features import FeatureReplay, ReplayConfig, random_shift
 from hilserl.agents.networks import Policy
 from hilserl.agents.sac import Sac, SacConfig
-from sim_pretrain.rollout import Rollout, greedy, rollout
+from sim_pretrain.rollout import Rollout, rollout
 from sim_pretrain.world import Truth, World
 from teleop.expert import ExpertConfig, lift
 
@@ -57,7 +57,7 @@ def distill(world: World, task: TaskSpec, config: DistillConfig) -> tuple[Policy
 
     def mixed(observation: Observation, truth: Truth) -> tuple[np.ndarray, Source]:
         if rng.random() < config.student_share:
-            return greedy(policy, observation), Source.POLICY
+            return policy.act(observation), Source.POLICY
         return expert(truth), Source.EXPERT
 
     runs: list[Rollout] = []

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 from data.spec import TaskSpec
@@ -65,14 +64,6 @@ def rollout(
     return Rollout(Episode.from_steps(first, steps, meta), np.stack(labels))
 
 
-@torch.no_grad()
-def greedy(policy: Policy, observation: Observation) -> np.ndarray:
-    """Return the policy's mode [A] for one observation."""
-    images = torch.from_numpy(np.stack([observation.images[c] for c in policy.cameras]))[None]
-    mean, _ = policy.actor(policy.encode(images), torch.from_numpy(observation.state)[None])
-    return torch.tanh(mean)[0].numpy()
-
-
 def success_count(world: World, task: TaskSpec, policy: Policy, episodes: int, seed: int) -> tuple[int, float]:
     """Run untouched greedy episodes; return the number of successes and the mean number of steps."""
     rng = np.random.default_rng(seed)
@@ -80,7 +71,7 @@ def success_count(world: World, task: TaskSpec, policy: Policy, episodes: int, s
         rollout(
             world,
             task,
-            lambda o, _: (greedy(policy, o), Source.POLICY),
+            lambda o, _: (policy.act(o), Source.POLICY),
             lambda _: np.zeros(4, np.float32),
             rng,
         )

@@ -175,26 +175,27 @@ class _Eyes:
     """One JSON object per line, request and answer, on the rig's socket."""
 
     def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(5.0)
+        self._path = path
         try:
-            self._socket.connect(str(path))
+            self._open()
         except OSError as error:
             raise UserError(
                 f"no rig answers at {path} ({error}). The scripted operator works on an emulated rig only; "
                 "start one with: hilserl rig --directory=DIR, and pass --teleop.rig=DIR"
             ) from error
-        self._lines = self._socket.makefile("rb")
 
     def ask(self, **request: object) -> dict[str, Any]:
         """Send one request and return the answer; ConnectionError when the rig is gone."""
         try:
+            if self._lines.closed:
+                self._open()
             self._socket.sendall(json.dumps(request).encode() + b"\n")
             answer = self._lines.readline()
+            if not answer:
+                raise ConnectionError("it closed its socket")
         except OSError as error:
+            self.close()  # a late answer must not pass for the next one
             raise ConnectionError(f"the rig stopped answering: {error}") from error
-        if not answer:
-            raise ConnectionError("the rig closed its socket")
         result: dict[str, Any] = json.loads(answer)
         if not result.get("ok", True):
             raise ValueError(f"the rig refused {request}: {result}")
@@ -203,3 +204,9 @@ class _Eyes:
     def close(self) -> None:
         self._lines.close()
         self._socket.close()
+
+    def _open(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(5.0)
+        self._socket.connect(str(self._path))
+        self._lines = self._socket.makefile("rb")

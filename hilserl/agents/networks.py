@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data.schema import Observation
 from data.spec import ObservationSpec
 
 LOG_STD_MIN = -5.0
@@ -137,3 +138,13 @@ class Policy(nn.Module):
     def encode(self, images: Tensor) -> Tensor:
         """Encode uint8 [B, C, H, W, 3], one image per policy camera, to [B, C·512]."""
         return self.encoder(images).flatten(-2)
+
+    @torch.inference_mode()
+    def act(self, observation: Observation, noise: torch.Generator | None = None) -> np.ndarray:
+        """Return an action float32 [A]: a sample drawn with `noise`, else the mode."""
+        images = torch.from_numpy(np.stack([observation.images[c] for c in self.cameras]))[None]
+        mean, std = self.actor(self.encode(images), torch.from_numpy(observation.state)[None])
+        if noise is not None:
+            mean = mean + std * torch.randn(std.shape, generator=noise)
+        action: np.ndarray = torch.tanh(mean)[0].numpy()
+        return action

@@ -15,7 +15,7 @@ from data.episode_store import EpisodeStore
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 from hilserl.loop.env import ArmEnv, sample_start, start_joints
 from hilserl.loop.policy_runner import PolicyRunner
-from hilserl.loop.session import GO_ON, SessionConfig, SessionStopped
+from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.kinematics import ee_position
 from hilserl.robot.motion import move
@@ -79,7 +79,6 @@ class Actor:
                     self._decide(session, self._operator.read(), running=False)
                     time.sleep(WAIT_S)
                 episode = self._episode(session, index, committer)
-                self._wait_for_rearm(session)
                 if episode is None:  # discarded: do it again
                     continue
                 done(episode)
@@ -203,15 +202,14 @@ class Actor:
             max_speed_rad_s=1.5, height_m=lambda q: float(ee_position(q)[2]), min_height_m=CLEAR_M,
             should_stop=interrupted, rate_hz=self._env.task.rate_hz * self._env.task.inner_steps,
         )  # fmt: skip
-        if not result.reached and self._authority is Authority.STOPPED:
-            self._wait_for_rearm(session)
-            return self._reset(session, index)
-        if not result.reached:
+        if result.reached:
+            return self._decide(session, OperatorState(stamp_s=time.monotonic()), running=False, reset_done=True)
+        if moves(self._authority):  # nobody interrupted it
             raise SessionStopped(
-                f"the reset did not reach the start pose: {result.reason or 'interrupted'}. The arm holds. Clear its "
-                f"way. {GO_ON}"
+                f"the reset did not reach the start pose: {result.reason}. The arm holds. Clear its way. {GO_ON}"
             )
-        self._decide(session, OperatorState(stamp_s=time.monotonic()), running=False, reset_done=True)
+        self._wait_out_interruption(session)
+        self._reset(session, index)
 
     def _wait_for_start(self, session: SessionConfig, index: int) -> OperatorState:
         """Ask for the object and wait for the button; the arm holds meanwhile."""
@@ -225,17 +223,21 @@ class Actor:
             self._decide(session, state, running=False)
             lost_s = None if state.connected else lost_s or time.monotonic()
             if lost_s is not None and time.monotonic() - lost_s > session.give_up_s:
-                raise SessionStopped(f"the operator's device is gone. Plug it in. {GO_ON}")
+                raise SessionStopped(f"{DEVICE_GONE} {GO_ON}")
             time.sleep(WAIT_S)
 
-    def _wait_for_rearm(self, session: SessionConfig) -> None:
-        """After STOP: hold until Start was held for a second."""
+    def _wait_out_interruption(self, session: SessionConfig) -> None:
+        """Hold: after STOP until Start was held for a second, without the operator's device until it is back."""
         since_s = time.monotonic()
-        while self._authority is Authority.STOPPED:
+        while True:
+            state = self._operator.read()
+            self._decide(session, state, running=False)
+            if self._authority is not Authority.STOPPED and state.connected:
+                return
             if time.monotonic() - since_s > session.give_up_s:
-                raise SessionStopped("STOP was pressed and not re-armed; the arm holds its pose. " + GO_ON)
+                stopped = "STOP was pressed and not re-armed; the arm holds its pose."
+                raise SessionStopped(f"{stopped if state.connected else DEVICE_GONE} {GO_ON}")
             time.sleep(WAIT_S)
-            self._decide(session, self._operator.read(), running=False)
 
     def _decide(
         self,

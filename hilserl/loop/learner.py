@@ -106,7 +106,8 @@ class Learner:
                 self.update(min(self.debt, 20), metrics)
             else:
                 time.sleep(0.05)
-            if self._replay.episodes >= self._checkpointed + self._config.checkpoint_every and not self.debt:
+            unsaved = self._replay.episodes - self._checkpointed
+            if unsaved >= self._config.checkpoint_every * (3 if self.debt else 1):  # rather when nobody waits for it
                 self.checkpoint()
             if time.monotonic() - reported_s > 0.5:
                 self._report()

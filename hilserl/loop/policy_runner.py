@@ -25,12 +25,6 @@ class PolicyRunner:
             weights, self.version = newer
             self._policy.actor.load_state_dict(weights)
 
-    @torch.inference_mode()
     def act(self, observation: Observation, *, explore: bool) -> np.ndarray:
         """Return an action float32 [A]: a sample when exploring, else the mode."""
-        images = torch.from_numpy(np.stack([observation.images[c] for c in self._policy.cameras]))[None]
-        mean, std = self._policy.actor(self._policy.encode(images), torch.from_numpy(observation.state)[None])
-        if explore:
-            mean = mean + std * torch.randn(std.shape, generator=self._generator)
-        action: np.ndarray = torch.tanh(mean)[0].numpy()
-        return action
+        return self._policy.act(observation, self._generator if explore else None)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from data.errors import UserError
 
+DEVICE_GONE = "the operator's device is gone; the arm holds its pose. Plug it in."
 GO_ON = "Go on with the same command (train: and --resume)"
 
 

@@ -75,12 +75,6 @@ def release_all(port: str) -> TorqueReport:
         return release_motors(bus)
 
 
-def hold_all(port: str) -> TorqueReport:
-    """Open `port` and make all motors hold where they are. See `hold_motors`."""
-    with _open(port) as bus:
-        return hold_motors(bus)
-
-
 def _each(bus: FeetechMotorsBus, act: Callable[[str], None]) -> TorqueReport:
     confirmed, failed = [], {}
     for joint in JOINTS:

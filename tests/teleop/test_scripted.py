@@ -59,6 +59,7 @@ class FakeRig:
         return [r for r in self.requests if r["op"] == op]
 
     def die(self) -> None:
+        (self.folder / "people.sock").unlink()  # a blocked accept keeps a closed socket listening
         self._listener.close()
         for client in self._clients:
             client.shutdown(socket.SHUT_RDWR)
@@ -200,6 +201,15 @@ def test_when_the_rig_is_gone_it_is_not_connected(rig, new_operator):
     operator.tell(Prompt.PLACE_OBJECT, episode=1)
     state = operator.read()
     assert not state.connected and not state.deadman
+
+
+def test_a_rig_that_was_busy_is_asked_again(rig, new_operator):
+    operator = new_operator()
+    begin(operator)
+    for client in rig._clients:
+        client.shutdown(socket.SHUT_RDWR)
+    assert not operator.read().connected
+    assert operator.read().connected
 
 
 def test_equal_seeds_and_equal_sights_give_equal_hands(rig, new_operator):

@@ -34,7 +34,7 @@ def test_stop_holds_the_arm_and_ends_the_session(bench, new_world):
     b = bench([drive(), press(Button.STOP)], world=world)
     with pytest.raises(SessionStopped):
         b.run(episodes=5)
-    assert len(b.executed) == 2 and len(b.done) == 0
+    assert len(b.executed) == 2 and len(b.done) == 1
     assert Prompt.STOPPED in [p for p, _ in b.hand.told]
     stopped = world.joint_positions()
     world.advance(0.5)
@@ -109,6 +109,21 @@ def test_a_device_that_stays_away_ends_the_session(bench):
     b.hand.tell = lambda prompt, **d: setattr(b.hand, "waiting", prompt is Prompt.PLACE_OBJECT)
     with pytest.raises(SessionStopped, match="device is gone"):
         b.run(give_up_s=0.02)
+
+
+def test_a_device_that_drops_out_during_the_reset_is_waited_for(bench, new_world):
+    b = bench(world=new_world())
+    b.hand._queue = [IDLE] * 3 + [GONE] * 3
+    (episode,) = b.run()
+    assert len(episode) == 6
+
+
+def test_a_device_that_stays_away_during_the_reset_ends_the_session(bench, new_world):
+    b = bench(world=new_world())
+    b.hand._queue = [IDLE] * 3 + [GONE] * 2000
+    with pytest.raises(SessionStopped, match="device is gone"):
+        b.run(give_up_s=0.02)
+    assert b.stored() == [] and b.executed == []
 
 
 @pytest.mark.parametrize("after", [0, 3])

@@ -2,8 +2,9 @@
 
 import pytest
 
+from hilserl.robot import guard
 from hilserl.robot.arm import ArmFault
-from hilserl.robot.guard import hold_all, release_all
+from hilserl.robot.guard import release_all
 from hilserl.robot.kinematics import JOINTS
 
 
@@ -28,16 +29,18 @@ def test_release_all_with_a_dead_motor(bench):
     assert "shoulder_lift" in str(report)
 
 
-def test_hold_all_energises_where_the_arm_is(bench):
+def test_hold_motors_energises_where_the_arm_is(bench):
     before = bench.plant.q.copy()
-    report = hold_all(bench.path)
+    with guard._open(bench.path) as bus:
+        report = guard.hold_motors(bus)
     assert report.complete and bench.plant.torque.all()
     assert bench.plant.goal == pytest.approx(before, abs=0.002)
 
 
-def test_hold_all_with_a_dead_motor(bench):
+def test_hold_motors_with_a_dead_motor(bench):
     bench.bus.kill(1)
-    report = hold_all(bench.path)
+    with guard._open(bench.path) as bus:
+        report = guard.hold_motors(bus)
     assert set(report.failed) == {"shoulder_pan"}
     assert bench.plant.torque.tolist() == [False, True, True, True, True, True]
 
