@@ -29,6 +29,7 @@ class Commit:
     salvaged: bool
     started_unix_s: float
     human_steps: int  # steps whose source is a person
+    session: str = ""  # empty in stores of version 1
     notes: Mapping[str, str | float | int | bool] = field(default_factory=dict)
 
     @staticmethod
@@ -47,6 +48,7 @@ class Commit:
             salvaged=meta.salvaged,
             started_unix_s=meta.started_unix_s,
             human_steps=int((episode.source == Source.HUMAN).sum()),
+            session=meta.session,
             notes=dict(meta.notes),
         )
 

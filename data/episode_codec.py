@@ -43,7 +43,7 @@ class CorruptEpisode(RuntimeError):
 
 
 def arrays_of(episode: Episode) -> dict[str, np.ndarray]:
-    """Return {name in the group: array}, always in the same order."""
+    """Return {name in the group: array} without native frames, always in the same order."""
     images = {f"images/{camera}": episode.images[camera] for camera in sorted(episode.images)}
     return images | {name: getattr(episode, name) for name in (*OBSERVATION_DTYPES, *STEP_DTYPES)}
 
@@ -90,6 +90,10 @@ def require_valid(episode: Episode, spec: TaskSpec) -> None:
     for name, dtype in STEP_DTYPES.items():
         expected[name] = (dtype, (steps, wide[name]) if name in wide else (steps,))
     found = {name: (str(a.dtype), a.shape) for name, a in arrays_of(episode).items()}
+    for camera, frames in episode.native.items():  # any size, but one to each observation
+        found[f"native/{camera}"] = (str(frames.dtype), frames.shape)
+        if camera in episode.images and frames.ndim == 4 and frames.shape[3] == 3:
+            expected[f"native/{camera}"] = ("uint8", (steps + 1, *frames.shape[1:]))
     wrong = [
         f"  {name}: has {_describe(found.get(name))}, the spec says {_describe(expected.get(name))}"
         for name in sorted(expected.keys() | found.keys())
@@ -120,16 +124,18 @@ def write_group(path: Path, episode: Episode) -> int:
     """
     arrays = arrays_of(episode)
     crc = checksum(arrays)
+    native = {f"native/{camera}": frames for camera, frames in sorted(episode.native.items())}
     attributes = {
         "schema_version": SCHEMA_VERSION,
         "cameras": sorted(episode.images),
+        "native": {name: checksum({name: frames}) for name, frames in native.items()},
         "crc32": crc,
         "meta": meta_to_json(episode.meta),
     }
     path.mkdir()
     with zarr.config.set(ZARR_SETTINGS):
         group = zarr.create_group(store=path, attributes=attributes)
-        for name, array in arrays.items():
+        for name, array in (arrays | native).items():
             group.create_array(
                 name,
                 data=np.ascontiguousarray(array),
@@ -144,8 +150,8 @@ def write_group(path: Path, episode: Episode) -> int:
     return crc
 
 
-def read_group(path: Path) -> tuple[Episode, int]:
-    """Read and check one episode group; return it and its checksum.
+def read_group(path: Path, native: bool = False) -> tuple[Episode, int]:
+    """Read and check one episode group; return it, with the native frames if asked to, and its checksum.
 
     Raises:
         CorruptEpisode: something is missing, unreadable, or does not match the checksum.
@@ -154,16 +160,20 @@ def read_group(path: Path) -> tuple[Episode, int]:
         with zarr.config.set(ZARR_SETTINGS):
             group = zarr.open_group(store=path, mode="r")
             attributes: dict[str, Any] = dict(group.attrs)
-            cameras = attributes["cameras"]
-            names = [*(f"images/{c}" for c in cameras), *OBSERVATION_DTYPES, *STEP_DTYPES]
+            names = [*(f"images/{c}" for c in attributes["cameras"]), *OBSERVATION_DTYPES, *STEP_DTYPES]
             arrays = {name: np.asarray(group[name][...]) for name in names}  # type: ignore[index]
+            kept = attributes.get("native", {}) if native else {}  # version 1 kept none
+            whole = {name: np.asarray(group[name][...]) for name in kept}  # type: ignore[index]
         crc, meta = checksum(arrays), meta_from_json(attributes["meta"])
     except Exception as error:  # whatever a damaged file makes zarr or its codec raise
         raise CorruptEpisode(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     if crc != attributes["crc32"]:
         raise CorruptEpisode(f"{path} has CRC {crc:08x}, it was written with {attributes['crc32']:08x}")
-    images = {camera: arrays.pop(f"images/{camera}") for camera in cameras}
-    return Episode(images=images, meta=meta, **arrays), crc
+    if kept != {name: checksum({name: frames}) for name, frames in whole.items()}:
+        raise CorruptEpisode(f"{path}: the native frames are not those that were committed")
+    images = {camera: arrays.pop(f"images/{camera}") for camera in attributes["cameras"]}
+    frames = {name.removeprefix("native/"): array for name, array in whole.items()}
+    return Episode(images=images, meta=meta, native=frames, **arrays), crc
 
 
 def fsync_tree(path: Path) -> None:

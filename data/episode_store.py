@@ -30,11 +30,11 @@ from data.episode_codec import (
     require_valid_meta,
     write_group,
 )
-from data.errors import UserError
+from data.errors import DiskRefused, UserError
 from data.journal import Journal, read_journal
 from data.schema import Episode, EpisodeMeta, Observation
 from data.spec import TaskSpec, require_same
-from data.store_folder import lock_folder, read_store_json, refuse_foreign_folder, write_store_json
+from data.store_folder import lock_folder, migrate, read_store_json, refuse_foreign_folder, write_store_json
 
 _FOLDER = re.compile(r"ep_(\d{6,})")
 _log = logging.getLogger(__name__)
@@ -60,20 +60,26 @@ class EpisodeStore:
         Raises:
             StoreLocked: another process writes to it.
             SpecMismatch: it was made for another spec; the message lists the keys that differ.
-            UserError: `path` holds something that is no store, or a store of another schema version.
+            UserError: `path` holds something that is no store, or a newer program wrote it.
+            DiskRefused: nobody may write there, or there is no room.
         """
         path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        refuse_foreign_folder(path)
-        lock_file = lock_folder(path)
+        lock_file: IO[str] | None = None
         try:
+            path.mkdir(parents=True, exist_ok=True)
+            refuse_foreign_folder(path)
+            lock_file = lock_folder(path)
             if not (path / "store.json").exists():
                 write_store_json(path, spec)
             require_same(spec, read_store_json(path), f"the episode store {path}")
+            migrate(path)
             store = cls(path, spec, lock_file)
             store._recover()
-        except BaseException:
-            lock_file.close()
+        except BaseException as error:
+            if lock_file is not None:
+                lock_file.close()
+            if isinstance(error, OSError):
+                raise DiskRefused(path, error) from error
             raise
         return store
 
@@ -82,7 +88,7 @@ class EpisodeStore:
         """Open an existing store for reading, also while another process writes to it.
 
         Raises:
-            UserError: there is no store at `path`, or it has another schema version.
+            UserError: there is no store at `path`, or a newer program wrote it.
         """
         return cls(Path(path), read_store_json(Path(path)), None)
 
@@ -108,12 +114,15 @@ class EpisodeStore:
 
         Raises:
             SpecMismatch, ValueError: the episode does not fit the spec of this store.
-            OSError: the disk refuses; nothing was committed, and the journal of the episode stays.
+            DiskRefused: nothing was committed, and the journal of the episode stays.
         """
         self._require_writer()
         require_valid(episode, self.spec)
         with self._appending:
-            commit = self._log.find_uuid(episode.meta.uuid) or self._commit(episode)
+            try:
+                commit = self._log.find_uuid(episode.meta.uuid) or self._commit(episode)
+            except OSError as error:
+                raise DiskRefused(self.path, error) from error
         journal = self._journals.pop(episode.meta.uuid, None)
         if journal is not None:
             journal.discard()
@@ -140,8 +149,8 @@ class EpisodeStore:
         """Return the commits with an index greater than `after`, reading only what is new in the log."""
         return self._log.tail(after)
 
-    def read(self, which: Commit | int) -> Episode:
-        """Read one committed episode and check it.
+    def read(self, which: Commit | int, *, native: bool = False) -> Episode:
+        """Read one committed episode and check it; `native` reads the whole camera frames, too, where they were kept.
 
         Raises:
             CorruptEpisode: its bytes are not those that were committed.
@@ -156,7 +165,7 @@ class EpisodeStore:
                     f"{self.path} has no episode {which}; it holds {span}. List: hilserl status {self.path.parent}"
                 )
             which = found[0]
-        episode, crc = read_group(self._episodes / which.folder)
+        episode, crc = read_group(self._episodes / which.folder, native)
         if (crc, episode.meta.uuid, len(episode)) != (which.crc32, which.uuid, which.steps):
             raise CorruptEpisode(f"{self._episodes / which.folder} is not the episode that was committed there")
         return episode
@@ -168,7 +177,7 @@ class EpisodeStore:
         commits = self._log.commits()
         for commit in commits:
             try:
-                episode = self.read(commit)
+                episode = self.read(commit, native=True)
                 require_valid(episode, self.spec)
             except (CorruptEpisode, ValueError) as error:
                 problems.append(f"{commit.folder}: {error}")
@@ -221,7 +230,7 @@ class EpisodeStore:
             if last and _number(folder) <= last[0].index:
                 continue
             try:
-                episode, crc = read_group(self._episodes / folder)
+                episode, crc = read_group(self._episodes / folder, native=True)
                 require_valid(episode, self.spec)
             except (CorruptEpisode, ValueError) as error:
                 _log.warning("left alone: %s", error)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from data.episode_codec import meta_from_json, meta_to_json
+from data.errors import DiskRefused
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 
 _FRAME = struct.Struct("<II")  # payload length, crc32 of the payload
@@ -45,7 +46,7 @@ class Journal:
 
         Raises:
             ValueError: the journal is closed, or its last step ended the episode.
-            OSError: the disk refuses; the steps before this one are safe.
+            DiskRefused: the steps before this one are safe.
         """
         if self._ended:
             raise ValueError(f"episode {self.uuid} has ended; no step can follow")
@@ -76,10 +77,10 @@ class Journal:
         try:
             while record:
                 record = record[self._file.write(record) :]
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._file.fileno(), self._size)  # half a record would hide those after it
             self._file.seek(self._size)
-            raise
+            raise DiskRefused(self.path, error) from error
         self._size = self._file.tell()
 
 
@@ -138,12 +139,15 @@ def read_journal(path: Path) -> Salvage | None:
 
 def _observation_arrays(observation: Observation) -> dict[str, np.ndarray]:
     images = {f"images/{camera}": frame for camera, frame in observation.images.items()}
+    images |= {f"native/{camera}": frame for camera, frame in observation.native.items()}
     return images | {"state": observation.state, "stamp_s": np.asarray(observation.stamp_s)}
 
 
 def _observation(arrays: Mapping[str, np.ndarray]) -> Observation:
-    images = {n.removeprefix("images/"): a for n, a in arrays.items() if n.startswith("images/")}
-    return Observation(images=images, state=arrays["state"], stamp_s=arrays["stamp_s"].item())
+    def below(kind: str) -> dict[str, np.ndarray]:
+        return {n.removeprefix(kind): a for n, a in arrays.items() if n.startswith(kind)}
+
+    return Observation(below("images/"), arrays["state"], arrays["stamp_s"].item(), native=below("native/"))
 
 
 def _records(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:

@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 
 import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Source(IntEnum):
@@ -37,6 +37,7 @@ class Observation:
     images: Mapping[str, np.ndarray]  # {camera: uint8 [H, W, 3]} RGB, cropped and resized
     state: np.ndarray  # float32 [D], fields of `ObservationSpec.state`
     stamp_s: float  # monotonic clock of the bus read
+    native: Mapping[str, np.ndarray] = field(default_factory=dict)  # {camera: uint8 [H', W', 3]} as the camera gave it
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class EpisodeMeta:
     kind: str  # the stage it was recorded for: "baseline", "online", "eval-before", "labels", ...
     spec_fingerprint: str
     uuid: str = field(default_factory=lambda: uuid_module.uuid4().hex)
+    session: str = ""  # one stretch of work by one process: what a split by session keeps apart
     detector_version: str = ""  # empty: success came from the operator's button
     salvaged: bool = False  # rebuilt from the journal after a crash
     started_unix_s: float = 0.0
@@ -89,6 +91,9 @@ class Episode:
     p_success: np.ndarray  # float32 [T]
     policy_version: np.ndarray  # int64 [T]
     meta: EpisodeMeta
+    native: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # {camera: uint8 [T+1, H', W', 3]}, when kept and asked for
 
     def __len__(self) -> int:
         """Number of transitions T."""
@@ -108,6 +113,7 @@ class Episode:
         observations = [first, *(s.next_observation for s in steps)]
         return Episode(
             images={c: np.stack([o.images[c] for o in observations]) for c in first.images},
+            native={c: np.stack([o.native[c] for o in observations]) for c in first.native},
             state=np.stack([o.state for o in observations]).astype(np.float32),
             stamp_s=np.array([o.stamp_s for o in observations]),
             marked_success=np.array([False, *(s.marked_success for s in steps)]),

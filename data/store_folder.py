@@ -7,7 +7,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from data.episode_codec import fsync_path
 from data.errors import UserError
@@ -56,26 +56,15 @@ def refuse_foreign_folder(path: Path) -> None:
 
 def write_store_json(path: Path, spec: TaskSpec) -> None:
     """Make `path` a store: write store.json whole or not at all."""
-    text = json.dumps(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "spec": json.loads(spec.to_json()),
-        },
-        indent=1,
-    )
-    temporary = path / ".store.json.tmp"
-    temporary.write_text(text)
-    fsync_path(temporary)
-    temporary.rename(path / "store.json")
-    fsync_path(path)
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    _write_whole(path, {"schema_version": SCHEMA_VERSION, "created": created, "spec": json.loads(spec.to_json())})
 
 
 def read_store_json(path: Path) -> TaskSpec:
-    """Return the task spec that a store was made for.
+    """Return the task spec that a store was made for; the store may be of any version up to ours.
 
     Raises:
-        UserError: there is no store at `path`, or it has another schema version.
+        UserError: there is no store at `path`, or a newer program wrote it.
     """
     try:
         content = json.loads((path / "store.json").read_text())
@@ -84,9 +73,28 @@ def read_store_json(path: Path) -> TaskSpec:
             f"there is no episode store at {path} (store.json is missing). "
             "Name the folder of a store, or make one with `hilserl record`."
         ) from None
-    if content["schema_version"] != SCHEMA_VERSION:
+    if not 1 <= content["schema_version"] <= SCHEMA_VERSION:
         raise UserError(
-            f"{path} has schema version {content['schema_version']}, this program reads version "
-            f"{SCHEMA_VERSION}.\nUse the program version that wrote it."
+            f"{path} has schema version {content['schema_version']}, this program reads versions 1 to "
+            f"{SCHEMA_VERSION}.\nUse the program version that wrote it, or a newer one."
         )
     return TaskSpec.from_json(json.dumps(content["spec"]))
+
+
+def migrate(path: Path) -> None:
+    """Bring a store of an older version to ours, for its writer. Episodes are never rewritten.
+
+    Version 1 to 2 added what may be absent: native frames, and the session of an episode. Readers fill in that
+    there is none, so only the number changes, which keeps programs of version 1 from writing beside us.
+    """
+    content = json.loads((path / "store.json").read_text())
+    if content["schema_version"] < SCHEMA_VERSION:
+        _write_whole(path, content | {"schema_version": SCHEMA_VERSION})
+
+
+def _write_whole(path: Path, content: dict[str, Any]) -> None:
+    temporary = path / ".store.json.tmp"
+    temporary.write_text(json.dumps(content, indent=1))
+    fsync_path(temporary)
+    temporary.rename(path / "store.json")
+    fsync_path(path)

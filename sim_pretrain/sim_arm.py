@@ -47,6 +47,10 @@ class SimArm:
         self._world.set_torque(np.zeros(6, bool))
         self._holding = False
 
+    def reconnect(self) -> None:
+        """Hold; a simulated arm is never lost."""
+        self.hold()
+
     def close(self) -> None:
         """Hold; the world outlives its arm."""
         self.hold()

@@ -64,6 +64,7 @@ class RecordArgs(ArmArgs):
 
     purpose: Literal["classifier", "demo"] = "classifier"  # classifier: success does not end the episode
     episodes: int = 20  # the store is filled up to this many
+    keep_native: bool = False  # keep whole camera frames, too (640x480: 0.9 MB each): crop and size can change later
 
 
 @dataclass(frozen=True)

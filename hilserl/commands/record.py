@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
         seed=args.seed,
     )
     with (
-        open_actor(args, args.read_task()) as actor,
+        open_actor(args, args.read_task(), keep_native=args.keep_native) as actor,
         EpisodeBar("recording", args.episodes, actor.count(session.kind)) as bar,
     ):
         actor.run(session, bar, say=bar.say)

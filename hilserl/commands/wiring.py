@@ -30,6 +30,7 @@ def open_actor(
     *,
     policy: PolicyRunner | None = None,
     detector: SuccessDetector | None = None,
+    keep_native: bool = False,
 ) -> Iterator[Actor]:
     """Open store, operator, arm and cameras, and close them whatever happens; the arm is left holding.
 
@@ -44,7 +45,7 @@ def open_actor(
         period_s = 1.0 / (task.rate_hz * task.inner_steps)
         arm = stack.enter_context(connect_arm(args.robot, clock, write_period_s=period_s))
         frames = stack.enter_context(open_cameras(args.robot.cameras))
-        env = ArmEnv(arm, frames, clock, task)
+        env = ArmEnv(arm, frames, clock, task, keep_native=keep_native)
         yield Actor(env, operator, store, policy=policy, detector=detector)
 
 

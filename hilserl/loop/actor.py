@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,16 +14,17 @@ from classifier.detector import SuccessDetector, Verdict
 from data.committer import Committer
 from data.episode_store import EpisodeStore
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
-from hilserl.loop.env import ArmEnv, sample_start, start_joints
+from hilserl.loop.env import ArmEnv, sample_start
 from hilserl.loop.policy_runner import PolicyRunner
-from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped
+from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped, finished
 from hilserl.robot.bus import ArmFault
-from hilserl.robot.kinematics import ee_position
-from hilserl.robot.motion import move
+from hilserl.robot.cameras import CameraFault
+from hilserl.robot.fault import RobotFault
 from teleop.authority import Authority, Inputs, moves, step
 from teleop.inputs import Button, Operator, OperatorState, Prompt
 
-CLEAR_M = 0.03  # a reset passes no lower than this
+RETRY_S = 0.5  # between two attempts to reach silent hardware
+FAULTS_IN_A_ROW = 3  # without an episode between them: waiting does not help
 WAIT_S = 0.02  # between two looks at the operator while nothing moves
 
 
@@ -41,6 +43,7 @@ class Actor:
         self._env, self._operator, self._store = env, operator, store
         self._policy, self._detector = policy, detector
         self._authority = Authority.HOLDING
+        self._session_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
         self._say: Callable[[str], None] = lambda _: None
 
     def use(self, policy: PolicyRunner) -> None:
@@ -68,9 +71,10 @@ class Actor:
 
         Raises:
             SessionStopped: by the person, or by a device that stays away.
-            ArmFault, CameraFault: the hardware failed; the episode so far is stored, the arm holds.
+            ArmFault, CameraFault: the hardware failed and stays away, or fails again and again; the episode so far
+                is stored, the arm holds.
         """
-        index, self._say = self.count(session.kind), say
+        index, self._say, faults = self.count(session.kind), say, 0
         with Committer(self._store) as committer:
             while index < session.episodes:
                 if not ready():
@@ -78,7 +82,15 @@ class Actor:
                 while not ready():
                     self._decide(session, self._operator.read(), running=False)
                     time.sleep(WAIT_S)
-                episode = self._episode(session, index, committer)
+                try:
+                    episode = self._episode(session, index, committer)
+                except RobotFault as fault:
+                    faults += 1
+                    if faults == FAULTS_IN_A_ROW:
+                        raise
+                    self._wait_for_hardware(session, fault)
+                    continue
+                faults = 0
                 if episode is None:  # discarded: do it again
                     continue
                 done(episode)
@@ -91,6 +103,7 @@ class Actor:
             spec_fingerprint=self._env.task.fingerprint,
             detector_version=self._detector.version if self._detector else "",
             started_unix_s=time.time(),
+            session=self._session_id,
             notes={"index": index, "seed": session.seed, **session.notes},
         )
         self._reset(session, index)
@@ -103,7 +116,7 @@ class Actor:
         try:
             outcome = self._drive(session, first, steps, journal.add, state)
         finally:
-            episode = _finished(first, steps, meta, outcome)
+            episode = finished(first, steps, meta, outcome)
             if episode is None:
                 journal.discard()
             else:
@@ -189,19 +202,14 @@ class Actor:
 
     def _reset(self, session: SessionConfig, index: int) -> None:
         """Planned, speed-limited, height-checked move to this episode's start pose, verified by measurement."""
-        rng = np.random.default_rng([session.seed, index])
-        goal = start_joints(self._env.task, sample_start(self._env.task, rng))
         self._decide(session, self._operator.read(), running=False, reset_requested=True)
 
         def interrupted() -> bool:
             self._decide(session, self._operator.read(), running=False)
             return not moves(self._authority)
 
-        result = move(
-            self._env.arm, self._env.clock, goal,
-            max_speed_rad_s=1.5, height_m=lambda q: float(ee_position(q)[2]), min_height_m=CLEAR_M,
-            should_stop=interrupted, rate_hz=self._env.task.rate_hz * self._env.task.inner_steps,
-        )  # fmt: skip
+        start_m = sample_start(self._env.task, np.random.default_rng([session.seed, index]))
+        result = self._env.move_to_start(start_m, should_stop=interrupted)
         if result.reached:
             return self._decide(session, OperatorState(stamp_s=time.monotonic()), running=False, reset_done=True)
         if moves(self._authority):  # nobody interrupted it
@@ -215,15 +223,13 @@ class Actor:
         """Ask for the object and wait for the button; the arm holds meanwhile."""
         self._operator.tell(Prompt.PLACE_OBJECT, episode=index, kind=session.kind)
         self._say(Prompt.PLACE_OBJECT)
-        lost_s: float | None = None
         while True:
             state = self._operator.read()
             if self._authority is Authority.HOLDING and state.connected and state.pressed == {Button.START}:
                 return state
             self._decide(session, state, running=False)
-            lost_s = None if state.connected else lost_s or time.monotonic()
-            if lost_s is not None and time.monotonic() - lost_s > session.give_up_s:
-                raise SessionStopped(f"{DEVICE_GONE} {GO_ON}")
+            if not state.connected:
+                self._wait_out_interruption(session)
             time.sleep(WAIT_S)
 
     def _wait_out_interruption(self, session: SessionConfig) -> None:
@@ -239,30 +245,45 @@ class Actor:
                 raise SessionStopped(f"{stopped if state.connected else DEVICE_GONE} {GO_ON}")
             time.sleep(WAIT_S)
 
+    def _wait_for_hardware(self, session: SessionConfig, fault: RobotFault) -> None:
+        """Hold until arm and cameras answer again; after `give_up_s`, raise the fault that there is by then."""
+        since_s = time.monotonic()
+        self._say(f"holding until the {'arm answers' if isinstance(fault, ArmFault) else 'cameras answer'} again")
+        while True:
+            self._decide(session, self._operator.read(), running=False, fault=fault)
+            try:
+                if isinstance(fault, ArmFault):
+                    self._env.arm.reconnect()
+                self._env.begin()
+                return
+            except RobotFault as still:
+                fault = still
+            if time.monotonic() - since_s > session.give_up_s:
+                raise fault
+            self._env.clock.sleep_until_s(self._env.clock.now_s() + RETRY_S)
+
     def _decide(
         self,
         session: SessionConfig,
         state: OperatorState,
         *,
         running: bool,
-        reset_requested: bool = False,
-        reset_done: bool = False,
-        episode_over: bool = False,
+        fault: RobotFault | None = None,
+        **events: bool,
     ) -> None:
+        """Ask the authority who is in control now; `events` are reset_requested, reset_done and episode_over."""
         inputs = Inputs(
             drives=session.drives,
             may_take_over=session.may_take_over or session.drives == "human",
             operator_ok=state.connected,
-            bus_ok=True,  # a silent bus or camera raises out of the tick; see `_episode`
-            camera_ok=True,
+            bus_ok=not isinstance(fault, ArmFault),  # a silent bus or camera raises out of the tick
+            camera_ok=not isinstance(fault, CameraFault),
             running=running,
             deadman=state.deadman,
             stop=Button.STOP in state.pressed,
             start=running and Button.START in state.pressed,
             rearm=Button.REARM in state.pressed,
-            reset_requested=reset_requested,
-            reset_done=reset_done,
-            episode_over=episode_over,
+            **events,
         )
         before, decision = self._authority, step(self._authority, inputs)
         self._authority = decision.authority
@@ -277,15 +298,3 @@ class Actor:
         }
         if self._authority in prompts:
             self._operator.tell(prompts[self._authority], gripper=float(self._env.hold_action()[3]))
-
-
-def _finished(
-    first: Observation, steps: list[Transition], meta: EpisodeMeta, outcome: Outcome | None
-) -> Episode | None:
-    """Return the whole episode, truncated if it was cut short; None when it is discarded or has no step."""
-    if outcome is None or not steps:
-        return None
-    last = steps[-1]
-    whole = last.terminated or last.truncated
-    kept = steps if whole else [*steps[:-1], replace(last, truncated=True)]
-    return Episode.from_steps(first, kept, replace(meta, outcome=outcome))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,9 +14,11 @@ from data.spec import TaskSpec
 from hilserl.robot.arm import Arm
 from hilserl.robot.clock import Clock
 from hilserl.robot.kinematics import ee_position, inverse
+from hilserl.robot.motion import MotionResult, move
 from hilserl.robot.safety import finite, safe_target
 
 UNREACHABLE_M = 0.005  # IK that ends further away than this moves nothing
+CLEAR_M = 0.03  # a reset passes no lower than this
 CLAMPED_RAD = 1e-3  # a goal that the arm changed by more than this was clamped
 
 
@@ -42,8 +45,17 @@ class ArmEnv:
     a blocked arm never winds up; the lead between the two is part of the observation.
     """
 
-    def __init__(self, arm: Arm, frames: Frames, clock: Clock, task: TaskSpec, cameras: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        arm: Arm,
+        frames: Frames,
+        clock: Clock,
+        task: TaskSpec,
+        cameras: tuple[str, ...] = (),
+        keep_native: bool = False,
+    ) -> None:
         self.arm, self.frames, self.clock, self.task = arm, frames, clock, task
+        self._keep_native = keep_native  # observations hold the whole camera frames, too
         wanted = cameras or tuple(c.name for c in task.observation.cameras)
         self._cameras = [c for c in task.observation.cameras if c.name in wanted]
         self._period_s = 1.0 / task.rate_hz
@@ -101,15 +113,29 @@ class ArmEnv:
         self._joints, self._read_s = self.arm.read().positions_rad, self.clock.now_s()
         return Step(self._action, self._observation(), limited)
 
+    def move_to_start(self, start_m: np.ndarray, should_stop: Callable[[], bool]) -> MotionResult:
+        """Planned, speed-limited, height-checked motion to a start pose, end effector at `start_m` [3]; verified."""
+        return move(
+            self.arm,
+            self.clock,
+            start_joints(self.task, start_m),
+            max_speed_rad_s=1.5,
+            height_m=lambda q: float(ee_position(q)[2]),
+            min_height_m=CLEAR_M,
+            should_stop=should_stop,
+            rate_hz=self.task.rate_hz * self.task.inner_steps,
+        )
+
     def hold_action(self) -> np.ndarray:
         """Return the action [4] that moves nothing and keeps the gripper."""
         return np.array([0.0, 0.0, 0.0, self._action[3]], np.float32)
 
     def _observation(self) -> Observation:
-        images = {c.name: preprocess(self.frames.read(c.name)[0], c) for c in self._cameras}
+        native = {c.name: self.frames.read(c.name)[0] for c in self._cameras}
+        images = {c.name: preprocess(native[c.name], c) for c in self._cameras}
         elapsed_s = self._read_s - self._previous_s
         state = state_vector(self._joints, self._previous, elapsed_s, self._target, self._action)
-        return Observation(images, state, self._read_s)
+        return Observation(images, state, self._read_s, native if self._keep_native else {})
 
     def _gripper_rad(self, command: float) -> float:
         spec = self.task.action

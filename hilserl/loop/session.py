@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from data.errors import UserError
+from data.schema import Episode, EpisodeMeta, Observation, Outcome, Transition
 
 DEVICE_GONE = "the operator's device is gone; the arm holds its pose. Plug it in."
 GO_ON = "Go on with the same command (train: and --resume)"
@@ -30,3 +31,13 @@ class SessionConfig:
     give_up_s: float = 60.0  # a device that stays away, or a pause that lasts this long, ends the episode or session
     notes: Mapping[str, str] = field(default_factory=dict)  # stored with every episode
     seed: int = 0
+
+
+def finished(first: Observation, steps: list[Transition], meta: EpisodeMeta, outcome: Outcome | None) -> Episode | None:
+    """Return the whole episode, truncated if it was cut short; None when it is discarded or has no step."""
+    if outcome is None or not steps:
+        return None
+    last = steps[-1]
+    whole = last.terminated or last.truncated
+    kept = steps if whole else [*steps[:-1], replace(last, truncated=True)]
+    return Episode.from_steps(first, kept, replace(meta, outcome=outcome))

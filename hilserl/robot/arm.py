@@ -41,6 +41,9 @@ class Arm(Protocol):
     def release(self) -> None:
         """Switch torque off: a raised arm falls."""
 
+    def reconnect(self) -> None:
+        """After a fault: connect again, once, and hold; ArmFault when it still does not answer."""
+
     def close(self) -> None:
         """Leave the arm holding (or released) and let go of it. Does not raise."""
 

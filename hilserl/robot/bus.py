@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import serial
 from serial.tools import list_ports
 
-from data.errors import UserError
+from hilserl.robot.fault import RobotFault
 from hilserl.robot.kinematics import JOINTS
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ READ_RETRIES = 2
 DRIVER_ERRORS = (OSError, RuntimeError, IndexError, termios.error, serial.SerialException)
 
 
-class ArmFault(UserError, RuntimeError):
+class ArmFault(RobotFault):
     """The arm did not do what it was told; it holds its last goal. The message ends with what to do."""
 
 

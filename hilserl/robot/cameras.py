@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data.errors import UserError
+from hilserl.robot.fault import RobotFault
 
 if TYPE_CHECKING:
     from lerobot.cameras import Camera, CameraConfig
@@ -20,7 +20,7 @@ _NEXT = "See which cameras there are with: lerobot-find-cameras"
 logger = logging.getLogger(__name__)
 
 
-class CameraFault(UserError, RuntimeError):
+class CameraFault(RobotFault):
     """A camera gives nothing usable. Names the camera and says what was found and what to do."""
 
 

@@ -70,7 +70,15 @@ class LeRobotArm:
         self._scale = tick_scale(robot.calibration)
         self._limits = self._scale.limits()
         self._clean = CleanInput(self._bus)
-        self._connect_within(_CONNECT_ATTEMPTS, 0.1, BusFault)
+        for remaining in reversed(range(_CONNECT_ATTEMPTS)):
+            try:
+                self._connect()
+                break
+            except BusFault:
+                if not remaining:
+                    raise
+            self._let_go()
+            time.sleep(0.1)
 
     @property
     def limits(self) -> JointLimits:
@@ -146,24 +154,15 @@ class LeRobotArm:
                     logger.warning("%s", fault)
             self._let_go()
 
-    def reconnect(self, attempts: int = 3, pause_s: float = 0.5) -> None:
-        """Close the port and connect again, at most `attempts` times; the arm holds its last goal meanwhile.
+    def reconnect(self) -> None:
+        """Close the port and connect again; the arm holds its last goal meanwhile.
 
         Raises:
-            ArmFault: it did not work; the fault of the last attempt.
+            ArmFault: it still does not answer.
         """
         with self._lock:
-            self._connect_within(attempts, pause_s, ArmFault)
-
-    def _connect_within(self, attempts: int, pause_s: float, worth_retrying: type[ArmFault]) -> None:
-        for remaining in reversed(range(attempts)):
             self._let_go()
-            try:
-                return self._connect()
-            except worth_retrying:
-                if not remaining:
-                    raise
-            time.sleep(pause_s)
+            self._connect()
 
     def _connect(self) -> None:
         try:

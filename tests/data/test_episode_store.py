@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from data.episode_codec import CorruptEpisode
 from data.episode_store import EpisodeStore
-from data.errors import UserError
+from data.errors import DiskRefused, UserError
 from data.schema import Outcome
 from data.spec import SpecMismatch
 from data.store_folder import StoreLocked
@@ -197,7 +197,7 @@ def test_ids_are_never_reused(made, spec, store):
 def test_an_existing_folder_is_never_replaced(made, spec, store, monkeypatch):
     (store.path / "episodes" / "ep_000000").mkdir()
     monkeypatch.setattr(store, "_folders", lambda: set())  # as if it had appeared this instant
-    with pytest.raises(FileExistsError, match="never replaced"):
+    with pytest.raises(DiskRefused, match="never replaced"):
         store.append(made.episode(spec, 0))
     assert [p.name for p in (store.path / "episodes").iterdir()] == ["ep_000000"]
 

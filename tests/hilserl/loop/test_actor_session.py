@@ -9,6 +9,7 @@ import pytest
 from data.schema import Outcome, Source
 from hilserl.loop.session import SessionConfig, SessionStopped
 from hilserl.robot.bus import ArmFault
+from hilserl.robot.cameras import CameraFault
 from teleop.inputs import Button, Prompt
 
 _spec = importlib.util.spec_from_file_location("actor_bench", Path(__file__).with_name("actor_bench.py"))
@@ -140,8 +141,9 @@ def test_a_fault_commits_what_there_is_and_goes_up(bench, after):
     b.env.step = failing
     with pytest.raises(ArmFault, match="no answer"):
         b.run()
-    episodes = b.stored()
+    episodes = b.stored()  # it tried again, and gave up when that did not help
     assert [(len(e), ends(e)) for e in episodes] == [(3, (Outcome.ABORTED, 0.0, False, True))] * (after > 0)
+    assert len(calls) == after + 3
     assert list(b.store.path.glob("journal-*")) == []
 
 
@@ -154,9 +156,48 @@ def test_a_fault_that_also_fails_to_hold_is_still_the_first_fault(bench):
     def second():
         raise ArmFault("second")
 
-    b.env.step, b.env.arm.hold = fault, second
+    b.env.step, b.env.arm.hold, b.env.arm.reconnect = fault, second, lambda: None
     with pytest.raises(ArmFault, match="first"):
         b.run()
+
+
+@pytest.mark.parametrize("fault", [ArmFault("no answer"), CameraFault("no frame")])
+def test_hardware_that_comes_back_is_waited_for(bench, fault):
+    b, said = bench(), []
+    step, begin, reconnect, calls = b.env.step, b.env.begin, b.env.arm.reconnect, []
+
+    def failing(action):
+        calls.append(0)
+        if len(calls) == 4:
+            b.env.begin = still_away
+            raise fault
+        return step(action)
+
+    def still_away():
+        b.env.begin = begin
+        raise fault
+
+    b.env.step, b.env.arm.reconnect = failing, lambda: (said.append("reconnect"), reconnect())
+    b.actor.run(SessionConfig(kind="online", episodes=1, max_steps=6), b.done.append, say=said.append)
+    cut, whole = b.stored()
+    assert (len(cut), ends(cut)) == (3, (Outcome.ABORTED, 0.0, False, True))
+    assert (len(whole), cut.meta.notes["index"], whole.meta.notes["index"]) == (6, 0, 0)
+    assert said.count("reconnect") == (2 if isinstance(fault, ArmFault) else 0)
+    assert any("holding until the" in words for words in said)
+
+
+def test_hardware_that_stays_away_ends_the_session(bench):
+    b = bench()
+    begin = b.env.begin
+
+    def gone(*_: object):
+        raise ArmFault("no answer")
+
+    b.env.step = gone
+    b.env.arm.reconnect = gone
+    with pytest.raises(ArmFault, match="no answer"):
+        b.run(give_up_s=0.02)
+    b.env.begin = begin
 
 
 # Sessions

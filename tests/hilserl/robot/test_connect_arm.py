@@ -112,7 +112,7 @@ def test_unplugged_and_plugged_in_again(bench, arm):
     with pytest.raises(ArmFault):
         arm.read()
     with pytest.raises(ArmFault, match="lerobot-find-port"):
-        arm.reconnect(attempts=2, pause_s=0.01)
+        arm.reconnect()
     bench.port.plug()
     bench.plant.torque_seen.clear()
     arm.reconnect()
