@@ -24,7 +24,7 @@ from teleop.authority import Authority, Inputs, moves, step
 from teleop.inputs import Button, Operator, OperatorState, Prompt
 
 RETRY_S = 0.5  # between two attempts to reach silent hardware
-FAULTS_IN_A_ROW = 3  # without an episode between them: waiting does not help
+FAULTS_IN_A_ROW = 5  # without an episode between them: waiting does not help
 WAIT_S = 0.02  # between two looks at the operator while nothing moves
 
 

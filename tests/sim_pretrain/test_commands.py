@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from data.episode_store import EpisodeStore
+from data.schema import Outcome
 from hilserl.cli import main
 from sim_pretrain.demo import CHECKPOINT
 from sim_pretrain.rig.client import RigClient, arm_flags
@@ -161,6 +162,32 @@ def test_sudden_death_of_any_process_loses_no_episode_and_leaves_the_arm_still(r
     assert indices == sorted(set(indices))
     process.terminate()
     process.wait(20)
+
+
+def test_hardware_that_falls_silent_is_waited_for_and_the_session_goes_on(rig: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    flags = [*scripted(rig, run), "--teleop.plays=watch", f"--policy.path={CHECKPOINT}", "--episodes=4"]
+    faults = (("silence", {}), ("unplug", {}), ("freeze_camera", {"camera": "front"}))
+
+    def aborted() -> list:
+        return [c for c in EpisodeStore.reader(run / "store").commits() if c.outcome == Outcome.ABORTED]
+
+    def begun() -> set[str]:  # an episode that has a few steps already
+        return {p.name for p in run.glob("store/journal-*.bin") if p.stat().st_size > 200_000}
+
+    session = subprocess.Popen([*HILSERL, "eval", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with RigClient(rig) as people:
+        for count, (kind, details) in enumerate(faults, 1):
+            before = begun()
+            until(lambda seen=before: begun() - seen, "an episode is running")
+            people.fault(kind, **details)
+            until(lambda n=count: len(aborted()) == n, f"{kind} has cut an episode short")
+            until_still(people)
+            people.fault("heal")
+    assert session.wait(timeout=120) == 0, session.communicate()[1].decode()
+    commits = EpisodeStore.reader(run / "store").commits()
+    assert sorted(c.notes["index"] for c in commits if c.outcome != Outcome.ABORTED) == [0, 1, 2, 3]
+    assert len(aborted()) == 3 and EpisodeStore.reader(run / "store").verify() == []
 
 
 def until_still(people: RigClient) -> None:

@@ -143,7 +143,7 @@ def test_a_fault_commits_what_there_is_and_goes_up(bench, after):
         b.run()
     episodes = b.stored()  # it tried again, and gave up when that did not help
     assert [(len(e), ends(e)) for e in episodes] == [(3, (Outcome.ABORTED, 0.0, False, True))] * (after > 0)
-    assert len(calls) == after + 3
+    assert len(calls) == after + 5
     assert list(b.store.path.glob("journal-*")) == []
 
 
