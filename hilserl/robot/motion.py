@@ -116,7 +116,7 @@ def move(
     min_height_m: float | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     tolerance_rad: float = 0.01,
-    settle_s: float = 2.0,
+    settle_s: float = 6.0,
     rate_hz: float = 50.0,
 ) -> MotionResult:
     """Drive the arm to `q_to` [6] rad and verify by measurement that it is there.
@@ -133,7 +133,7 @@ def move(
         min_height_m: see `route`.
         should_stop: asked before each write; True makes the arm hold.
         tolerance_rad: for each body joint; 0.01 rad is 3 mm at the hand.
-        settle_s: time for the trim.
+        settle_s: time for the trim; it ends as soon as the arm rests within tolerance.
         rate_hz: writes per second; the arm's `write_period_s` should be its inverse.
 
     Raises:
@@ -163,7 +163,10 @@ def move(
         trim = np.clip(trim, -_MAX_TRIM_RAD, _MAX_TRIM_RAD)
     if still < _STILL_READS:
         worst = int(np.argmax(np.abs(q_to - run.measured)[BODY]))
-        return run.give_up(f"{JOINTS[worst]} ended {run.error_rad():.3f} rad off, accepted are {tolerance_rad}")
+        return run.give_up(
+            f"{JOINTS[worst]} did not come to rest within {tolerance_rad} rad in {settle_s:g} s; it is "
+            f"{run.error_rad():.3f} rad off"
+        )
     return MotionResult(True, run.error_rad(), limited=run.limited)
 
 
