@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import struct
 import time
 from pathlib import Path
 from typing import Protocol
@@ -64,18 +63,17 @@ class SharedClock:
             path.write_bytes(bytes(8))
         try:
             with path.open("r+b") as file:
-                self._memory = mmap.mmap(file.fileno(), 8)
+                self._time_s = memoryview(mmap.mmap(file.fileno(), 8)).cast("d")
         except OSError as error:
             raise UserError(f"no clock at {path} ({error}); an emulated rig writes one: hilserl rig") from error
 
     def set(self, time_s: float) -> None:
         """Publish the time; the rig does."""
-        struct.pack_into("<d", self._memory, 0, time_s)
+        self._time_s[0] = time_s  # one store: struct.pack_into zeroes the bytes first, and a reader saw time 0
 
     def now_s(self) -> float:
         """Return the rig's simulated time [s]."""
-        now: float = struct.unpack_from("<d", self._memory, 0)[0]
-        return now
+        return self._time_s[0]
 
     def sleep_until_s(self, time_s: float) -> None:
         """Wait until the rig's time is `time_s`.
