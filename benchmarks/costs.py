@@ -17,8 +17,8 @@ import torch
 from classifier.calibrate import Calibration
 from classifier.detector import SuccessDetector
 from classifier.model import ClassifierSpec, SuccessModel
-from data.episode_store import EpisodeStore
 from data.schema import Source
+from data.store.episode_store import EpisodeStore
 from hilserl.agents.features import FeatureReplay, ReplayConfig
 from hilserl.agents.policy_file import load_policy
 from hilserl.agents.sac import Sac, SacConfig

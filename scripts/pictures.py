@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from data.episode_store import EpisodeStore
 from data.schema import Episode
+from data.store.episode_store import EpisodeStore
 from sim_pretrain.report import read_truth
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

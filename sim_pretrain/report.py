@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.commit_log import Commit
-from data.episode_store import EpisodeStore
 from data.schema import Outcome
+from data.store.commit_log import Commit
+from data.store.episode_store import EpisodeStore
 from hilserl.metrics import wilson
 from hilserl.runs import write_json
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from data.episode_store import EpisodeStore
 from data.errors import UserError
 from data.schema import Outcome
+from data.store.reader import open_reader
 from hilserl.agents.policy_file import load_policy
 from hilserl.commands.arguments import EvalArgs, parse
 from hilserl.commands.wiring import EpisodeBar, open_actor, read_detector
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
         EpisodeBar("untouched", args.episodes, actor.count(session.kind)) as bar,
     ):
         actor.run(session, bar, say=bar.say)
-    commits = EpisodeStore.reader(args.output_dir / "store").commits(args.name)
+    commits = open_reader(args.output_dir).commits(args.name)
     counted = [c for c in commits if c.outcome != Outcome.ABORTED][: args.episodes]
     wins = sum(c.outcome == Outcome.SUCCESS for c in counted)
     low, high = wilson(wins, len(counted))
@@ -47,7 +47,7 @@ def require_free_name(args: EvalArgs, driver: str) -> None:
     if args.name in (*KINDS, "labels"):
         raise UserError(f"--name={args.name} is taken by training or label episodes; choose another, e.g. --name=eval")
     store = args.output_dir / "store"
-    commits = EpisodeStore.reader(store).commits(args.name) if (store / "store.json").exists() else []
+    commits = open_reader(store).commits(args.name) if (store / "store.json").exists() else []
     if any(c.notes.get("policy") != driver for c in commits):
         raise UserError(
             f"{store} holds {len(commits)} episodes named {args.name!r} of another policy (or of earlier weights). "

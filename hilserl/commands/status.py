@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.episode_store import EpisodeStore
 from data.errors import UserError
 from data.schema import Outcome
+from data.store.reader import open_reader
 from hilserl.loop.link import Link
 from hilserl.metrics import wilson
 from hilserl.runs import load_checkpoint
@@ -18,10 +18,9 @@ def main(argv: Sequence[str]) -> int:
     """Print one line per kind of episode, then the learner's newest checkpoint and last words."""
     parser = argparse.ArgumentParser(prog="hilserl status", description=__doc__)
     parser.add_argument("run", type=Path, help="run directory, e.g. runs/demo")
-    parser.add_argument("--verify", action="store_true", help="read every episode and check it; slow")
     args = parser.parse_args(list(argv))
     run: Path = args.run
-    store = EpisodeStore.reader(run / "store")
+    store = open_reader(run)
     commits = store.commits()
     print(f"{run}: {len(commits)} episodes, {sum(c.steps for c in commits)} steps, task {store.spec.name}")
     for kind in dict.fromkeys(c.kind for c in commits):
@@ -42,9 +41,6 @@ def main(argv: Sequence[str]) -> int:
     learner = Link.peek(run)
     if learner is not None:
         print(f"  learner      last seen {learner.phase}, {learner.updates} updates, {learner.debt} owed")
-    problems = store.verify() if args.verify else []
-    for problem in problems:
-        print(f"  problem      {problem}")
-    if args.verify and not problems:
-        print("  verified     every episode is as it was committed")
-    return 1 if problems else 0
+    if excluded := len(store.excluded()):
+        print(f"  excluded     {excluded} episodes, in none of these numbers; `hilserl data info` lists them")
+    return 0

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import draccus
 
-from data.episode_store import EpisodeStore
 from data.errors import UserError
+from data.store.reader import open_reader
 from hilserl.commands.arguments import TrainArgs, parse
 from hilserl.commands.processes import start, stop
 from hilserl.loop.learner import KINDS
@@ -60,11 +60,11 @@ def main(argv: Sequence[str]) -> int:
 
 def let_finish(learner: subprocess.Popen[bytes], args: TrainArgs) -> None:
     """Wait until the learner has seen every episode and owes no update, or for `FINISH_S`."""
-    link, store = Link(args.output_dir), EpisodeStore.reader(args.output_dir / "store")
+    link, store = Link(args.output_dir), open_reader(args.output_dir)
     episodes = sum(c.kind in KINDS for c in store.commits())
     deadline_s = time.monotonic() + FINISH_S
     while learner.poll() is None and time.monotonic() < deadline_s:
         status = link.learner()
-        if status is not None and status.episodes == episodes and status.debt == 0:
+        if status is not None and status.episodes >= episodes and status.debt == 0:
             return
         time.sleep(0.1)

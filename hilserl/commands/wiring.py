@@ -11,9 +11,9 @@ import torch
 from tqdm import tqdm
 
 from classifier.detector import SuccessDetector
-from data.episode_store import EpisodeStore
 from data.schema import Episode, Outcome, Source
 from data.spec import TaskSpec
+from data.store.episode_store import EpisodeStore
 from hilserl.commands.arguments import ArmArgs, ClassifierArgs
 from hilserl.loop.actor import Actor
 from hilserl.loop.env import ArmEnv

@@ -11,9 +11,10 @@ from dataclasses import replace
 import numpy as np
 
 from classifier.detector import SuccessDetector, Verdict
-from data.committer import Committer
-from data.episode_store import EpisodeStore
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
+from data.store.committer import Committer
+from data.store.episode_store import EpisodeStore
+from data.store.reader import open_reader
 from hilserl.loop.env import ArmEnv, sample_start
 from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped, finished
@@ -51,8 +52,8 @@ class Actor:
         self._policy = policy
 
     def count(self, kind: str) -> int:
-        """Return how many finished episodes of a kind the store holds; aborted ones do not count."""
-        return sum(c.outcome != Outcome.ABORTED for c in self._store.commits(kind))
+        """Return how many finished episodes of a kind the store holds; aborted and excluded ones do not count."""
+        return sum(c.outcome != Outcome.ABORTED for c in open_reader(self._store.path).commits(kind))
 
     def run(
         self,
@@ -209,13 +210,11 @@ class Actor:
             return not moves(self._authority)
 
         start_m = sample_start(self._env.task, np.random.default_rng([session.seed, index]))
-        result = self._env.move_to_start(start_m, should_stop=interrupted)
+        result = self._env.move_to_start(start_m, interrupted)
         if result.reached:
             return self._decide(session, OperatorState(stamp_s=time.monotonic()), running=False, reset_done=True)
         if moves(self._authority):  # nobody interrupted it
-            raise SessionStopped(
-                f"the reset did not reach the start pose: {result.reason}. The arm holds. Clear its way. {GO_ON}"
-            )
+            raise SessionStopped(f"the reset failed: {result.reason}. The arm holds; clear its way. {GO_ON}")
         self._wait_out_interruption(session)
         self._reset(session, index)
 

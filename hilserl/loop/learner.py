@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +11,15 @@ from typing import Any
 
 import torch
 
-from data.episode_store import EpisodeStore
+from data.columns import ColumnRange
 from data.errors import UserError
+from data.lint import require_fit
+from data.replay.capacity import GIB, Estimate
 from data.schema import Outcome
 from data.spec import TaskSpec
-from hilserl.agents.features import FeatureReplay, ReplayConfig
+from data.store.reader import AnnotatedReader, open_reader
+from hilserl.agents.features import FeatureReplay, ReplayConfig, feature_layout
+from hilserl.agents.networks import Policy
 from hilserl.agents.policy_file import LoadedPolicy
 from hilserl.agents.sac import Sac, SacConfig
 from hilserl.loop.link import LearnerStatus, Link
@@ -22,6 +27,7 @@ from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, load_checkpoint, prefixed, under
 
 KINDS = ("baseline", "online", "demo")  # what it learns from; evaluations and label sessions are not training data
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,30 @@ class LearnerConfig:
 class Learner:
     """One run's learner. All of its state is in `run`'s checkpoints and in the store."""
 
-    def __init__(self, run: RunDirectory, task: TaskSpec, start: LoadedPolicy, config: LearnerConfig) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        task: TaskSpec,
+        start: LoadedPolicy,
+        config: LearnerConfig,
+        *,
+        planned_episodes: int = 0,
+    ) -> None:
+        """Make the learner of a run.
+
+        Args:
+            run: where its store, its checkpoints and its link to the actor are.
+            task: what the policy is trained for.
+            start: the policy, and perhaps critics, to start from.
+            config: pacing, warm start, networks and replay.
+            planned_episodes: operated episodes to come, for the estimate of memory.
+
+        Raises:
+            UserError: the machine has not enough memory for the replay.
+        """
+        estimate = _estimate(start.policy, task, config, planned_episodes)
+        estimate.require_memory()
+        _log.log(logging.INFO if estimate.fits else logging.WARNING, "%s", estimate)
         torch.manual_seed(config.seed)
         self._run, self._task, self._config = run, task, config
         self._sac = Sac(task, config.sac, start.policy)
@@ -54,7 +83,8 @@ class Learner:
             self._sac.target.load_state_dict(start.critic)
         self._replay = FeatureReplay(start.policy, config.replay)
         self._link = Link(run.path)
-        self._store: EpisodeStore | None = None
+        self._store: AnnotatedReader | None = None
+        self._columns = ColumnRange(task.observation)
         self._last_commit = -1  # index of the newest commit looked at
         self._baseline = 0  # finished baseline episodes ingested
         self._operated = 0  # online episodes ingested
@@ -120,7 +150,7 @@ class Learner:
         if self._store is None:
             if not (self._run.path / "store" / "store.json").exists():
                 return
-            self._store = EpisodeStore.reader(self._run.path / "store")
+            self._store = open_reader(self._run.path)
         for commit in self._store.tail(self._last_commit):
             if up_to is not None and commit.index > up_to:
                 return
@@ -128,6 +158,10 @@ class Learner:
             if commit.kind not in KINDS:
                 continue
             episode = self._store.read(commit)
+            for finding in require_fit(episode, self._task):
+                _log.warning("episode %d (%s), %s", commit.index, commit.uuid, finding)
+            self._columns.add(episode)
+            self._columns.require_varying()
             self._replay.add(episode)
             self._baseline += commit.kind == "baseline" and commit.outcome != Outcome.ABORTED
             if commit.kind == "online":
@@ -195,6 +229,13 @@ class Learner:
             else "training"
         )
         self._link.report(LearnerStatus(phase, updates, self.debt, self._replay.episodes, self._published))
+
+
+def _estimate(policy: Policy, task: TaskSpec, config: LearnerConfig, planned_episodes: int) -> Estimate:
+    """Return what the replay of a session will need when every episode runs into its time limit."""
+    planned = (config.baseline_episodes + planned_episodes) * task.time_limit_steps
+    layout = feature_layout(policy, config.replay)
+    return Estimate.of(layout, int(config.replay.capacity_gib * GIB), task.time_limit_steps, planned)
 
 
 def _nested(flat: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:

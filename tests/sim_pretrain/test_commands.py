@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.episode_store import EpisodeStore
 from data.schema import Outcome
+from data.store.episode_store import EpisodeStore
 from hilserl.cli import main
 from sim_pretrain.demo import CHECKPOINT
 from sim_pretrain.rig.client import RigClient, arm_flags

@@ -15,9 +15,9 @@ import cv2
 import draccus
 import pytest
 
-from data.episode_store import EpisodeStore
 from data.errors import UserError
 from data.schema import Source
+from data.store.episode_store import EpisodeStore
 from hilserl.commands.status import main as status
 from sim_pretrain.demo import QUICK, DemoArgs
 from sim_pretrain.report import read_truth

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from data.episode_store import EpisodeStore
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
+from data.store.episode_store import EpisodeStore
 from sim_pretrain.report import read_truth, write_report
 
 TASK = TaskSpec(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from data.replay.capacity import GIB
 from data.schema import Episode, EpisodeMeta, Outcome, Source
 from data.spec import TaskSpec
-from hilserl.agents.features import FeatureReplay, ReplayConfig, encode_copies, random_shift
+from hilserl.agents.features import FeatureReplay, ReplayConfig, encode_copies, feature_layout, random_shift
 from hilserl.agents.networks import Policy
 
 NewPolicy = Callable[..., Policy]
@@ -22,9 +24,11 @@ Plan = tuple[int, Outcome, str, float, int]  # length, outcome, kind, share of h
 
 
 class Eyes:
-    """Stands in for a policy: its features are the colour in the middle of the image."""
+    """Stands in for a policy of two actions: its features are the colour in the middle of the image."""
 
     cameras = ("wrist",)
+    features = 3
+    actor = SimpleNamespace(head=SimpleNamespace(centre=torch.zeros(2)), mean=SimpleNamespace(out_features=2))
 
     def encode(self, images: Tensor) -> Tensor:
         middle = images.shape[2] // 2
@@ -67,14 +71,14 @@ def filled(episodes: list[Episode], policy: Any = None, **config: Any) -> Featur
 def is_demonstration(episode: Episode, t: int) -> bool:
     human = episode.source == Source.HUMAN
     shown = episode.meta.kind == "baseline" and episode.meta.outcome is Outcome.SUCCESS and not human.any()
-    return bool(human[t] or shown)
+    return bool(human[t] or shown or episode.meta.kind == "demo")
 
 
 PLANS = st.lists(
     st.tuples(
         st.integers(1, 12),
         st.sampled_from(Outcome),
-        st.sampled_from(["baseline", "online"]),
+        st.sampled_from(["baseline", "online", "demo"]),
         st.sampled_from([0.0, 0.0, 0.3, 1.0]),
         st.integers(0, 99),
     ),
@@ -109,6 +113,8 @@ def test_every_row_is_one_step_of_one_episode(plans: list[Plan], copies: int, ba
             assert batch.discount_mask[row] == (0.0 if ended else 1.0)  # a time-out bootstraps
             if replay.demonstrations and row < batch_size // 2:
                 assert is_demonstration(episode, t)
+            elif any(e.meta.kind != "demo" for e in episodes):
+                assert episode.meta.kind != "demo"
 
 
 def test_what_counts_as_a_demonstration() -> None:
@@ -118,6 +124,7 @@ def test_what_counts_as_a_demonstration() -> None:
         ((5, Outcome.TIMEOUT, "baseline", 0.0, 0), 0),
         ((5, Outcome.ABORTED, "baseline", 0.0, 0), 0),
         ((5, Outcome.FAILURE, "online", 1.0, 0), 5),
+        ((5, Outcome.FAILURE, "demo", 0.5, 0), 5),
     ]
     for plan, expected in plans:
         assert filled([labelled(0, plan)]).demonstrations == expected, plan
@@ -137,7 +144,8 @@ def noise_episode(task: TaskSpec, seed: int, length: int = 6) -> Episode:
     episode = labelled(seed, (length, Outcome.SUCCESS, "online", 0.5, seed))
     images = {"wrist": rng.integers(0, 256, (length + 1, 47, 47, 3), np.uint8)}
     state = rng.normal(size=(length + 1, task.observation.state_dim)).astype(np.float32)
-    return Episode(**(vars(episode) | {"images": images, "state": state}))
+    executed = rng.uniform(-1, 1, (length, len(task.action.names))).astype(np.float32)
+    return Episode(**(vars(episode) | {"images": images, "state": state, "executed": executed}))
 
 
 def batches(replay: FeatureReplay, count: int = 5) -> Tensor:
@@ -171,6 +179,19 @@ def test_sampling_goes_on_from_a_saved_state(task: TaskSpec) -> None:
     expected = batches(replay)
     replay.set_rng_state(saved)
     assert torch.equal(batches(replay), expected)
+
+
+def test_a_full_replay_drops_old_policy_steps_and_keeps_within_its_capacity() -> None:
+    config = ReplayConfig(copies=1, batch_size=64)
+    slots = 40
+    capacity_gib = slots * feature_layout(Eyes(), config).slot_bytes / GIB  # type: ignore[arg-type]
+    plans = [(9, Outcome.TIMEOUT, "online", 1.0 if i == 0 else 0.0, i) for i in range(9)]
+    replay = filled(
+        [labelled(i, plan) for i, plan in enumerate(plans)], copies=1, batch_size=64, capacity_gib=capacity_gib
+    )
+    assert len(replay) == 36 and replay.demonstrations == 9 and replay.episodes == 9
+    numbers = [set(part) for part in torch.cat([replay.sample().state[:, 0].view(2, -1) for _ in range(9)], 1).tolist()]
+    assert numbers == [{0.0}, {0.0, 6.0, 7.0, 8.0}]
 
 
 def test_shifted_copies_are_there_and_are_drawn(task: TaskSpec, new_policy: NewPolicy) -> None:
@@ -217,6 +238,7 @@ def test_shifts_reach_four_pixels_each_way_and_are_drawn_per_image() -> None:
 def test_both_cameras_of_a_policy_are_cached_in_its_order(count: int) -> None:
     class Two(Eyes):
         cameras = ("front", "wrist")[:count]
+        features = count
 
         def encode(self, images: Tensor) -> Tensor:
             return images[:, :, 0, 0, 2].float()

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from classifier.detector import Verdict
-from data.episode_store import EpisodeStore
 from data.schema import Episode, Outcome, Source
+from data.store.episode_store import EpisodeStore
 from hilserl.loop.actor import Actor
 from hilserl.loop.session import SessionConfig
 from teleop.inputs import Button, OperatorState, Prompt

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import hilserl.loop.actor as actor_module
-from data.episode_store import EpisodeStore
 from data.spec import TaskSpec
+from data.store.episode_store import EpisodeStore
 from hilserl.loop.env import ArmEnv, start_joints
 from hilserl.tasks import lift_task
 from sim_pretrain.scene import WorldProfile

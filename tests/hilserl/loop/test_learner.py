@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from data.episode_store import EpisodeStore
 from data.errors import UserError
 from data.spec import TaskSpec
+from data.store.episode_store import EpisodeStore
 from hilserl.agents.features import ReplayConfig
 from hilserl.agents.networks import Policy
 from hilserl.agents.policy_file import LoadedPolicy, load_policy

@@ -1,0 +1,1 @@
+"""What is sampled from memory."""

@@ -1,0 +1,1 @@
+"""The durable store of episodes, and everything that is done to it."""
