@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import math
@@ -34,6 +35,7 @@ from sim_pretrain.rig.people import Judge, LineServer
 from sim_pretrain.rig.servo import write_calibration
 from sim_pretrain.scene import WorldProfile, read_profile
 
+_MEMORY = Path("/dev/shm")
 _BATCH_S = 0.004  # simulated time per batch: two physics steps
 _LOOK_S = 0.02  # how often the judge looks
 _CATCH_UP_S = 0.1  # more simulated time than this behind is given up instead of made good
@@ -85,20 +87,18 @@ class Rig:
             profile = config.read_profile()
             self._world = World(profile, config.seed)
             self._resources.callback(self._world.close)
-            memory = self._directory / "plant.memory"
-            self._resources.callback(memory.unlink, missing_ok=True)
+            memory = self._shared("plant.memory")
             self._plant = WorldPlant(self._world, PlantMemory(memory, create=True))
             self._shutters = {}
             for camera in self._world.camera_names:
-                path = self._directory / f"{camera}.frames"
+                path = self._shared(f"{camera}.frames")
                 file = FrameFile(path, profile.native_width_px, profile.native_height_px)
                 self._shutters[camera] = Shutter(self._world, camera, self._resources.enter_context(file))
             write_calibration(self._directory / "calibration" / "arm.json")
             port = self._directory / "follower"
             self._resources.callback(port.unlink, missing_ok=True)  # should the bus process not do it
             self._bus = self._resources.enter_context(BusProcess(memory, port))
-            self._clock = SharedClock(self._directory / "clock", create=True)
-            self._resources.callback((self._directory / "clock").unlink, missing_ok=True)
+            self._clock = SharedClock(self._shared("clock"), create=True)
             self._judge = Judge(self._directory / "truth.jsonl")
             server = LineServer(self._directory / "people.sock", self._obey)
             self._people = self._resources.enter_context(server)
@@ -160,6 +160,23 @@ class Rig:
         for shutter in self._shutters.values():
             if shutter.render_if_due():
                 break  # one frame a tick: two in a row would leave the arm unmoved for twice as long
+
+    def _shared(self, name: str) -> Path:
+        """Return the path for a file that processes share, in memory where the system has it, linked into our folder.
+
+        A page of a file on disk makes whoever writes to it wait while it is being flushed: motors that are silent
+        for as long as somebody else's fsync takes.
+        """
+        link = self._directory / name
+        link.unlink(missing_ok=True)  # of a rig that was killed
+        self._resources.callback(link.unlink, missing_ok=True)
+        if not _MEMORY.is_dir():
+            return link
+        owner = hashlib.sha256(str(self._directory).encode()).hexdigest()[:12]
+        path = _MEMORY / f"hilserl-{owner}-{name}"  # the same at the next start: a killed rig leaves no more than one
+        self._resources.callback(path.unlink, missing_ok=True)
+        link.symlink_to(path)
+        return path
 
     def _lock_directory(self) -> None:
         lock = self._resources.enter_context((self._directory / "rig.lock").open("a"))
