@@ -32,6 +32,7 @@ def called(run: RunDirectory, monkeypatch: pytest.MonkeyPatch, *, resume: bool =
         output_dir=run.path,
         policy=SimpleNamespace(path=None),
         learner=LearnerConfig(),
+        episodes=80,
         resume=resume,
         read_task=lift_task,
     )
