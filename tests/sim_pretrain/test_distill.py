@@ -10,7 +10,7 @@ from data.schema import Source
 from hilserl.agents.networks import Policy
 from hilserl.agents.sac import Sac, SacConfig
 from sim_pretrain.distill import DistillConfig, distill, mute_previous_action
-from sim_pretrain.rollout import greedy, rollout
+from sim_pretrain.rollout import rollout
 
 TINY = DistillConfig(
     expert_episodes=2, rounds=1, round_episodes=1, cloning_updates=4, round_updates=3, batch_size=16, critic_updates=2
