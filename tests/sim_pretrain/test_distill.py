@@ -88,7 +88,7 @@ def test_the_policy_gives_actions(result):
     episode = runs[0].episode
     from data.schema import Observation
 
-    action = greedy(policy, Observation({c: i[0] for c, i in episode.images.items()}, episode.state[0], 0.0))
+    action = policy.act(Observation({c: i[0] for c, i in episode.images.items()}, episode.state[0], 0.0))
     assert action.shape == (4,) and np.abs(action).max() <= 1.0
 
 
