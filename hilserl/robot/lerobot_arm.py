@@ -32,7 +32,7 @@ from hilserl.robot.joints import JointLimits, JointReading
 from hilserl.robot.kinematics import JOINTS
 from hilserl.robot.safety import clamp_joints, finite, limit_step
 
-_CONNECT_ATTEMPTS = 3  # the driver configures motors in some 90 transactions without retries
+_CONNECT_ATTEMPTS = 6  # the driver configures motors in some 90 transactions without retries; a cable settles
 _ADVICE = "The arm holds its last goal. Check its power supply and both cables, then reconnect or start again"
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class LeRobotArm:
                 if not remaining:
                     raise
             self._let_go()
-            time.sleep(0.1)
+            time.sleep(0.3)
 
     @property
     def limits(self) -> JointLimits:

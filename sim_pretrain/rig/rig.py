@@ -36,6 +36,7 @@ from sim_pretrain.rig.servo import write_calibration
 from sim_pretrain.scene import WorldProfile, read_profile
 
 _MEMORY = Path("/dev/shm")
+_NICE = 5  # physics can wait for a busy core; the motors, a process of their own, have to answer in time
 _BATCH_S = 0.004  # simulated time per batch: two physics steps
 _LOOK_S = 0.02  # how often the judge looks
 _CATCH_UP_S = 0.1  # more simulated time than this behind is given up instead of made good
@@ -259,6 +260,7 @@ def run_rig(config: RigConfig) -> None:
     with Rig(config) as rig:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: rig.stop())
+        os.nice(_NICE)
         rig.run()
 
 
