@@ -8,6 +8,7 @@ policy versions and the jitter of the clock stay in the store.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -121,7 +122,8 @@ def export(reader: Reader, commits: Iterable[Commit], root: Path, repo_id: str, 
     temporary = root.with_name(f".{root.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        rows = _write(reader, commits, temporary, repo_id, videos)
+        with _usual_priority():
+            rows = _write(reader, commits, temporary, repo_id, videos)
         _write_extra(temporary / EXTRA, spec, rows)
         require_new(root)  # it may have appeared meanwhile
         temporary.rename(root)
@@ -129,6 +131,19 @@ def export(reader: Reader, commits: Iterable[Commit], root: Path, repo_id: str, 
         raise DiskRefused(root, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _usual_priority() -> Iterator[None]:
+    """Undo what the AV1 encoder does as root: it makes its caller, and whatever that starts, a real-time process."""
+    if not hasattr(os, "sched_getscheduler"):  # Linux only
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def require_new(root: Path) -> None:

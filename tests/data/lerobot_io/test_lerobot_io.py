@@ -123,6 +123,7 @@ def test_videos_are_read_as_lerobot_reads_them(made: ModuleType, spec: TaskSpec,
     with EpisodeStore.create_or_open(tmp_path / "store", spec) as store:
         commits = [store.append(made.episode(spec, seed, count=4)) for seed in range(2)]
         export(store, commits, tmp_path / "dataset", "local/test", videos=True)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER  # the encoder makes root's processes real-time
     theirs = LeRobotDataset("local/test", root=tmp_path / "dataset", video_backend="pyav", return_uint8=True)
     folder = LeRobotFolder(tmp_path / "dataset")
     for number in range(2):
