@@ -10,7 +10,7 @@ import numpy as np
 
 from data.images import preprocess
 from data.schema import Observation
-from data.spec import TaskSpec
+from data.spec import ActionSpec, TaskSpec
 from hilserl.robot.arm import Arm
 from hilserl.robot.clock import Clock
 from hilserl.robot.kinematics import ee_position, inverse
@@ -67,7 +67,7 @@ class ArmEnv:
         self._read_s = self._previous_s = self.clock.now_s()
         self._goal = self._joints.copy()
         self._target = ee_position(self._goal)
-        self._action = np.array([0.0, 0.0, 0.0, self._gripper_command(self._goal[5])], np.float32)
+        self._action = np.array([0.0, 0.0, 0.0, gripper_command(self._goal[5], self.task.action)], np.float32)
         self._tick_s = self.clock.now_s()
         return self._observation()
 
@@ -141,10 +141,11 @@ class ArmEnv:
         spec = self.task.action
         return spec.gripper_closed_rad + (spec.gripper_open_rad - spec.gripper_closed_rad) * (command + 1) / 2
 
-    def _gripper_command(self, angle_rad: float) -> float:
-        spec = self.task.action
-        span = spec.gripper_open_rad - spec.gripper_closed_rad
-        return float(np.clip(2 * (angle_rad - spec.gripper_closed_rad) / span - 1, -1, 1))
+
+def gripper_command(angle_rad: float, spec: ActionSpec) -> float:
+    """Return the command in [-1, 1], closed to open, whose goal is this gripper angle [rad]."""
+    span = spec.gripper_open_rad - spec.gripper_closed_rad
+    return float(np.clip(2 * (angle_rad - spec.gripper_closed_rad) / span - 1, -1, 1))
 
 
 def state_vector(

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.errors import UserError
 from data.spec import TaskSpec
-from hilserl.loop.env import state_vector
+from hilserl.loop.env import gripper_command, state_vector
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD, JOINTS, ee_position
 from hilserl.robot.safety import safe_target
 from hilserl.tasks import lift_task
@@ -84,7 +84,7 @@ def retarget(
     no_limit = np.full(3, np.inf)
     wanted = np.array([ee_position(q) for q in commanded_rad])
     target = ee_position(measured_rad[0])
-    action = np.array([0.0, 0.0, 0.0, _gripper_command(measured_rad[0, 5], task)], np.float32)
+    action = np.array([0.0, 0.0, 0.0, gripper_command(measured_rad[0, 5], spec)], np.float32)
     states = [state_vector(measured_rad[0], measured_rad[0], 0.0, target, action)]
     executed, error_m, saturated = [], [], []
     for k, goal in enumerate(wanted):
@@ -98,7 +98,7 @@ def retarget(
             high_m=no_limit,
             leash_m=spec.leash_m,
         )
-        action = np.array([*delta / spec.step_m, _gripper_command(commanded_rad[k, 5], task)], np.float32)
+        action = np.array([*delta / spec.step_m, gripper_command(commanded_rad[k, 5], spec)], np.float32)
         elapsed_s = float(stamp_s[k + 1] - stamp_s[k])
         states.append(state_vector(measured_rad[k + 1], measured_rad[k], elapsed_s, target, action))
         executed.append(action)
@@ -122,9 +122,3 @@ def require_known_state(task: TaskSpec) -> None:
             f"the state of task {task.name} cannot be computed from joint angles: it is {found}; accepted is {known}.\n"
             "Import into a run of such a task, or leave --task out."
         )
-
-
-def _gripper_command(angle_rad: float, task: TaskSpec) -> float:
-    spec = task.action
-    span = spec.gripper_open_rad - spec.gripper_closed_rad
-    return float(np.clip(2 * (angle_rad - spec.gripper_closed_rad) / span - 1, -1, 1))

@@ -38,7 +38,7 @@ class LineServer:
         if len(os.fsencode(path)) > _LONGEST_PATH:
             raise UserError(
                 f"{path} is {len(os.fsencode(path))} bytes long, a socket accepts {_LONGEST_PATH}; "
-                "use a shorter one: hilserl rig --directory=/tmp/rig"
+                "use a shorter one, nearer to the root: hilserl rig --directory=DIR"
             )
         self._path, self._handle = path, handle
         self._received: dict[socket.socket, bytes] = {}
