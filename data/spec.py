@@ -101,16 +101,21 @@ def require_same(expected: TaskSpec, found: TaskSpec, what: str) -> None:
     """Raise `SpecMismatch` with a key-by-key diff unless both specs are equal."""
     if expected.fingerprint == found.fingerprint:
         return
-    ours, theirs = _flat(json.loads(expected.to_json())), _flat(json.loads(found.to_json()))
-    lines = [
-        f"  {k}: this session has {ours.get(k, '(absent)')}, {what} has {theirs.get(k, '(absent)')}"
-        for k in sorted(ours.keys() | theirs.keys())
-        if ours.get(k) != theirs.get(k)
-    ]
+    lines = difference(json.loads(expected.to_json()), json.loads(found.to_json()), "this session", what)
     raise SpecMismatch(
         f"{what} was made for another task spec:\n" + "\n".join(lines) + "\nUse one that was "
         "made for this spec, or make it again: hilserl pretrain, hilserl record, hilserl classifier train."
     )
+
+
+def difference(ours: object, theirs: object, we: str, they: str) -> list[str]:
+    """Return one line for each key in which two JSON values differ; [] when they are equal."""
+    mine, other = _flat(ours), _flat(theirs)
+    return [
+        f"  {k}: {we} has {mine.get(k, '(absent)')}, {they} has {other.get(k, '(absent)')}"
+        for k in sorted(mine.keys() | other.keys())
+        if mine.get(k) != other.get(k)
+    ]
 
 
 def _flat(tree: object, prefix: str = "") -> dict[str, object]:

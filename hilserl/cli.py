@@ -33,6 +33,7 @@ COMMANDS = {
     "pretrain": Command(
         "sim_pretrain.pretrain", "Make the policy in simulation (`--method=distill`); needs no hardware."
     ),
+    "pretrain demos": Command("sim_pretrain.demos", "Fill a store with demonstrations of the scripted expert."),
     "record": Command(
         "hilserl.commands.record",
         "Record episodes; hold Y (gamepad) while the task is done to label success.",
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         print(overview())
         return 0
     name, rest = split_name(arguments)
-    starts_a_name = any(known.startswith(f"{name} ") for known in COMMANDS)
+    starts_a_name = name not in COMMANDS and any(known.startswith(f"{name} ") for known in COMMANDS)
     if starts_a_name and rest in (["-h"], ["--help"]):
         print(overview(f"{name} "))
         return 0

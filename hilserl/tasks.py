@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
 
+SQUARE = (0.0, 0.125, 1.0, 0.75)  # the centre of a 4:3 frame
+
 
 def lift_task() -> TaskSpec:
     """Grasp a 3 cm cube and lift it by 8 cm, seen from the wrist; the front camera serves the classifier."""
-    square = (0.0, 0.125, 1.0, 0.75)  # the centre of a 4:3 frame
+    return _task("lift", 80)
+
+
+def bowl_task() -> TaskSpec:
+    """Put a red 3 cm cube into a bowl."""
+    return _task("bowl", 160)
+
+
+def paper_task() -> TaskSpec:
+    """Put a green 3 cm cube onto a sheet of paper."""
+    return _task("paper", 160)
+
+
+def _task(name: str, time_limit_steps: int) -> TaskSpec:
     return TaskSpec(
-        name="lift",
+        name=name,
         observation=ObservationSpec(
-            cameras=(CameraSpec("wrist", square, 84), CameraSpec("front", square, 84)),
+            cameras=(CameraSpec("wrist", SQUARE, 84), CameraSpec("front", SQUARE, 84)),
             policy_cameras=("wrist",),
             state=(
                 StateField("joint_position", 6, "rad", -2.0, 2.0),
@@ -21,4 +36,5 @@ def lift_task() -> TaskSpec:
                 StateField("previous_action", 4, "1", -1.0, 1.0),
             ),
         ),
+        time_limit_steps=time_limit_steps,
     )

@@ -1,147 +1,228 @@
-"""A pixel policy from the scripted expert: behaviour cloning, then DAgger rounds, then its critics."""
+"""A pixel policy from a teacher that sees everything: behaviour cloning, DAgger rounds, then its critics.
+
+DAgger: Ross et al., "A reduction of imitation learning and structured prediction to no-regret online learning", 2011.
+A round is the unit of resuming: its episodes and the networks after it are on disk, and everything random in it comes
+from the seed and its number.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from data.schema import Observation, Source
-from data.spec import TaskSpec
-from hilserl.agents.features import FeatureReplay, ReplayConfig, random_shift
-from hilserl.agents.networks import Policy
+from data.schema import Observation
+from hilserl.agents.features import FeatureReplay, ReplayConfig
+from hilserl.agents.networks import NetworkConfig, Policy
+from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
+from hilserl.agents.policy_file import policy_checkpoint
 from hilserl.agents.sac import Sac, SacConfig
-from sim_pretrain.rollout import Rollout, rollout
-from sim_pretrain.world import Truth, World
-from teleop.expert import ExpertConfig, lift
+from hilserl.metrics import MetricsLog
+from hilserl.runs import INFO, RunDirectory, load_checkpoint, numbered, under
+from sim_pretrain.calibration import Calibration, calibrate
+from sim_pretrain.cloning import Cloner, CloningConfig
+from sim_pretrain.collect import Collector, Driver
+from sim_pretrain.evaluation import EVALUATION_SEED, Evaluation, regression, result_of
+from sim_pretrain.rollout import Rollout
+from sim_pretrain.shards import load_shard, save_shard
+from sim_pretrain.tasks import SimTask
+
+CRITIC_SEED, CALIBRATION_SEED = 2_000_000, 3_000_000  # of the first episode; apart from training and evaluation
+GOLDEN = 32  # observations that a checkpoint keeps to be checked against
 
 
 @dataclass(frozen=True)
 class DistillConfig:
-    """Sizes of the distillation; the defaults take minutes on two cores."""
+    """Sizes of the distillation."""
 
-    expert_episodes: int = 80
-    perturbed: float = 0.3  # fraction of expert steps that get noise, so that recoveries are seen
+    teacher: str = "expert"  # the script, or the folder of a policy that was trained on privileged state
+    teacher_episodes: int = 100
+    perturbed: float = 0.3  # share of the teacher's steps that get noise, so that recoveries are seen
     rounds: int = 4  # DAgger rounds
-    round_episodes: int = 30
-    student_share: float = 0.8  # of the steps of a DAgger episode; the expert drives the rest
-    cloning_updates: int = 1200
-    round_updates: int = 500
-    batch_size: int = 128
-    lr: float = 1e-3
-    brightness: float = 0.15  # random gain of the training images, ±
-    critic_updates: int = 1000
+    round_episodes: int = 50
+    student_share: float = 0.8  # of the steps of a DAgger episode; the teacher drives the rest
+    cloning_updates: int = 1500  # on the teacher's episodes alone
+    round_updates: int = 800
+    critic_episodes: int = 50  # untouched episodes of the finished policy for its critics; as many check them
+    critic_updates: int = 1500
+    evaluate: int = 50  # untouched episodes after each round, always from the same starts
     seed: int = 0
+    cloning: CloningConfig = field(default_factory=CloningConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
 
-def distill(world: World, task: TaskSpec, config: DistillConfig) -> tuple[Policy, dict[str, Tensor], list[Rollout]]:
-    """Return the policy, the state of critics trained for it, and every rollout that was made."""
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    policy = Policy(task.observation, len(task.action.names))
-    muted = mute_previous_action(policy, task)
-    expert_config = ExpertConfig(step_m=task.action.step_m)
+@dataclass(frozen=True)
+class Distilled:
+    """What came out."""
 
-    def expert(truth: Truth) -> np.ndarray:
-        return lift(np.array(truth.ee_m), np.array(truth.cube_m), truth.grasped, expert_config)
+    policy: Policy
+    evaluation: Evaluation  # of this policy, untouched
+    calibration: Calibration  # of its critics
+    folder: Path  # the finished checkpoint
 
-    def perturbed_expert(_: Observation, truth: Truth) -> tuple[np.ndarray, Source]:
-        action = expert(truth)
-        if rng.random() < config.perturbed:
-            action = np.clip(action + rng.normal(0, (0.7, 0.7, 0.7, 0.0)), -1, 1).astype(np.float32)
-        return action, Source.EXPERT
 
-    def mixed(observation: Observation, truth: Truth) -> tuple[np.ndarray, Source]:
-        if rng.random() < config.student_share:
-            return policy.act(observation), Source.POLICY
-        return expert(truth), Source.EXPERT
+class Distillation:
+    """One run: `rounds/` holds the labelled episodes, `checkpoints/` the networks after each round."""
 
-    runs: list[Rollout] = []
-    for _ in tqdm(range(config.expert_episodes), "expert episodes", unit="ep"):
-        runs.append(rollout(world, task, perturbed_expert, expert, rng))
-    optimizer = torch.optim.AdamW(policy.parameters(), config.lr, weight_decay=1e-4)
-    updates = config.cloning_updates + config.rounds * config.round_updates
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates, eta_min=config.lr / 20)
-    clone(policy, optimizer, schedule, runs, config.cloning_updates, config, muted, rng, "cloning")
-    for number in range(1, config.rounds + 1):
-        for _ in tqdm(range(config.round_episodes), f"DAgger {number}/{config.rounds} episodes", unit="ep"):
-            runs.append(rollout(world, task, mixed, expert, rng))
-        clone(
-            policy,
-            optimizer,
-            schedule,
-            runs,
-            config.round_updates,
-            config,
-            muted,
-            rng,
-            f"DAgger {number} updates",
+    def __init__(
+        self, run: RunDirectory, task: SimTask, collector: Collector, config: DistillConfig, info: Mapping[str, Any]
+    ) -> None:
+        """Start a run, or go on with it: rounds that are on disk are not made again.
+
+        Args:
+            run: where everything is written.
+            task: what is to be learnt.
+            collector: simulates it.
+            config: sizes.
+            info: kept in the checkpoints, beside the spec.
+        """
+        self._run, self._task, self._collector, self._config, self._info = run, task, collector, config, dict(info)
+        torch.manual_seed(config.seed)
+        self.policy = Policy(task.spec.observation, len(task.spec.action.names), config.network)
+        total = config.cloning_updates + config.rounds * config.round_updates
+        self._cloner = Cloner(self.policy, task.spec, config.cloning, total)
+        self._rollouts: list[Rollout] = []
+        self._best: Evaluation | None = None
+        self.rounds_done = 0
+        if numbered(run.checkpoints):
+            self._restore()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all rounds are done."""
+        return self.rounds_done > self._config.rounds
+
+    def step(self, metrics: MetricsLog) -> Evaluation:
+        """Make the next round: collect, fit, evaluate, save. The first one is the teacher's own.
+
+        Raises:
+            FloatingPointError: the loss was not finite; the checkpoint of the round before stays the newest.
+        """
+        number, c = self.rounds_done, self._config
+        self._rollouts += self._labelled(number)
+        self.policy.train()
+        rng = np.random.default_rng([c.seed, number])
+        updates = c.round_updates if number else c.cloning_updates
+        with tqdm(total=updates, desc=f"round {number} of {c.rounds}: fitting", unit="up") as bar:
+            loss = self._cloner.fit(self._rollouts, updates, rng, lambda n, x: (bar.update(n), bar.set_postfix(loss=x)))
+        found = self._evaluate()
+        worse, is_best = regression(self._best, found), found.better_than(self._best)
+        self._best = found if is_best else self._best
+        self.rounds_done += 1
+        metrics.write(
+            {
+                "round": number,
+                "updates": self._cloner.updates,
+                "episodes": len(self._rollouts),
+                "steps": sum(len(r.episode) for r in self._rollouts),
+                "loss": loss,
+                "success": found.success,
+            }
         )
-    return policy, train_critics(policy, task, runs, config), runs
+        tqdm.write(f"  round {number}: {found.text()}" + (f" ({worse})" if worse else ""))
+        self._save(is_best)
+        return found
+
+    def finish(self, evaluate: int) -> Distilled:
+        """Take the policy of the best round, train critics for it, and save both as the newest checkpoint."""
+        c, task = self._config, self._task
+        self.policy.load_state_dict(under("policy", load_checkpoint(self._run.path, "best")[0]))
+        seen = [*self._rollouts, *self._untouched(CRITIC_SEED, c.critic_episodes, "critics: episodes")]
+        torch.manual_seed(c.seed)
+        sac = train_critics(self.policy, task, seen, c)
+        calibration = calibrate(
+            self.policy, sac.critic, self._untouched(CALIBRATION_SEED, c.critic_episodes, "critics: checking"), sac.config.discount
+        )
+        runs = self._untouched(EVALUATION_SEED, evaluate, "final evaluation")
+        evaluation = Evaluation(
+            tuple(result_of(EVALUATION_SEED + i, r) for i, r in enumerate(runs)), self._cloner.updates
+        )
+        results = {
+            "evaluation": {k: v for k, v in evaluation.to_json().items() if k != "episodes"},
+            "calibration": calibration.to_json(),
+            "episodes": len(self._rollouts),
+            "steps": sum(len(r.episode) for r in self._rollouts),
+        }
+        tensors, info = policy_checkpoint(
+            self.policy, task.spec, {**self._info, **results}, sac.critic.state_dict(), golden(runs)
+        )
+        folder = self._run.save_checkpoint(tensors, info, keep=2)
+        return Distilled(self.policy, evaluation, calibration, folder)
+
+    def _labelled(self, number: int) -> list[Rollout]:
+        """Return the labelled episodes of a round: from disk if they were made before, else simulated and saved."""
+        folder, c = self._run.path / "rounds" / f"{number:03d}", self._config
+        if (folder / INFO).exists():
+            return load_shard(folder, self._task.spec)
+        count = c.round_episodes if number else c.teacher_episodes
+        first = c.teacher_episodes + (number - 1) * c.round_episodes if number else 0
+        seeds = range(c.seed * 100_000 + first, c.seed * 100_000 + first + count)
+        driver = Driver(student=c.student_share) if number else Driver(perturbed=c.perturbed)
+        with tqdm(total=count, desc=f"round {number} of {c.rounds}: episodes", unit="ep") as bar:
+            self.policy.eval()
+            runs = list(self._collector.run(driver, seeds, self.policy if number else None, bar.update))
+        save_shard(folder, runs)
+        return runs
+
+    def _untouched(self, first: int, count: int, title: str) -> list[Rollout]:
+        self.policy.eval()
+        with tqdm(total=count, desc=title, unit="ep") as bar:
+            return list(self._collector.run(Driver(student=1.0), range(first, first + count), self.policy, bar.update))
+
+    def _evaluate(self) -> Evaluation:
+        runs = self._untouched(EVALUATION_SEED, self._config.evaluate, "evaluation")
+        results = tuple(result_of(EVALUATION_SEED + i, r) for i, r in enumerate(runs))
+        return Evaluation(results, self._cloner.updates)
+
+    def _save(self, is_best: bool) -> None:
+        assert self._best is not None
+        tensors, groups = optimizer_tensors({"cloning": self._cloner.optimizer})
+        weights, info = policy_checkpoint(self.policy, self._task.spec, self._info)
+        progress = {
+            "rounds_done": self.rounds_done,
+            "updates": self._cloner.updates,
+            "optimizers": groups,
+            "best": self._best.to_json(),
+        }
+        self._run.save_checkpoint({**weights, **tensors}, {**info, "distillation": progress}, keep=2, best=is_best)
+
+    def _restore(self) -> None:
+        """Go on after the newest round that is on disk."""
+        newest = [p.name for p in numbered(self._run.checkpoints)]
+        for name in reversed(newest):
+            tensors, info = load_checkpoint(self._run.path, name)
+            if "distillation" in info:
+                break
+        else:
+            return
+        progress = info["distillation"]
+        self.policy.load_state_dict(under("policy", tensors))
+        load_optimizers({"cloning": self._cloner.optimizer}, tensors, progress["optimizers"])
+        self._cloner.updates, self.rounds_done = progress["updates"], progress["rounds_done"]
+        self._best = Evaluation.from_json(progress["best"])
+        for number in range(self.rounds_done):
+            self._rollouts += load_shard(self._run.path / "rounds" / f"{number:03d}", self._task.spec)
 
 
-def mute_previous_action(policy: Policy, task: TaskSpec) -> slice:
-    """Zero the actor's weights for the previous action, and return where it sits in the state.
-
-    A cloned policy that sees its last action learns to repeat it. Reinforcement learning may use it later: the
-    weights start at zero, so un-muting changes nothing at first.
-    """
-    names = [f.name for f in task.observation.state]
-    start = sum(f.size for f in task.observation.state[: names.index("previous_action")])
-    where = slice(start, start + len(task.action.names))
-    offset = policy.actor.head.size - task.observation.state_dim
-    first = policy.actor.body[0]
-    assert isinstance(first, torch.nn.Linear)
-    with torch.no_grad():
-        first.weight[:, offset + where.start : offset + where.stop] = 0.0
-    return where
-
-
-def clone(
-    policy: Policy,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    runs: list[Rollout],
-    updates: int,
-    config: DistillConfig,
-    muted: slice,
-    rng: np.random.Generator,
-    title: str,
-) -> None:
-    """Regress the mode of the policy on the expert's actions, Huber loss, with shift and brightness."""
-    images = torch.from_numpy(
-        np.concatenate([np.stack([r.episode.images[c][:-1] for c in policy.cameras], 1) for r in runs])
-    )
-    state = torch.from_numpy(np.concatenate([r.episode.state[:-1] for r in runs]))
-    state[:, muted] = 0.0
-    labels = torch.from_numpy(np.concatenate([r.expert for r in runs]))
-    progress = tqdm(range(updates), title, unit="up")
-    for _ in progress:
-        rows = torch.from_numpy(rng.integers(len(images), size=config.batch_size))
-        batch = random_shift(images[rows], 4, rng)
-        gain = torch.from_numpy(rng.uniform(1 - config.brightness, 1 + config.brightness, (len(rows), 1, 1, 1, 1)))
-        batch = (batch * gain).clamp(0, 255).to(torch.uint8)
-        mean, _ = policy.actor(policy.encode(batch), state[rows])
-        loss = F.huber_loss(torch.tanh(mean), labels[rows], delta=0.5)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        if progress.n % 100 == 0:
-            progress.set_postfix(loss=f"{loss.item():.4f}")
-
-
-def train_critics(policy: Policy, task: TaskSpec, runs: list[Rollout], config: DistillConfig) -> dict[str, Tensor]:
-    """Fit critics to the simulated episodes under the finished policy; they start the ones on the arm."""
+def train_critics(policy: Policy, task: SimTask, runs: Sequence[Rollout], config: DistillConfig) -> Sac:
+    """Fit critics to simulated episodes under the finished policy; they start the ones on the arm."""
     replay = FeatureReplay(policy, ReplayConfig(copies=1, seed=config.seed))
     for run in runs:
         replay.add(run.episode)
-    sac = Sac(task, SacConfig(), policy)
-    for _ in tqdm(range(config.critic_updates), "critics", unit="up"):
+    sac = Sac(task.spec, SacConfig(), policy)
+    for _ in tqdm(range(config.critic_updates), "critics: fitting", unit="up"):
         sac.update(replay.sample(), operated_episodes=0, train_actor=False)
     policy.encoder.requires_grad_(True)
-    return {k: v.clone() for k, v in sac.critic.state_dict().items()}
+    return sac
+
+
+def golden(runs: Sequence[Rollout]) -> list[Observation]:
+    """Return observations spread over the episodes: a loader must get the same actions from them."""
+    rows = [(r.episode, t) for r in runs for t in range(len(r.episode))]
+    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(GOLDEN, len(rows))).astype(int)]
+    return [Observation({c: e.images[c][t] for c in e.images}, e.state[t], float(e.stamp_s[t])) for e, t in chosen]

@@ -1,81 +1,103 @@
-"""Episodes in one in-process World, recorded like those of the arm."""
+"""Episodes in the simulation, recorded like those of the arm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
-from data.spec import TaskSpec
 from hilserl.agents.networks import Policy
-from sim_pretrain.sim_arm import make_env, scatter
-from sim_pretrain.world import Truth, World
+from sim_pretrain.env import SimEnv
+from sim_pretrain.expert import Expert
+from sim_pretrain.truth import Truth
 
 Act = Callable[[Observation, Truth], tuple[np.ndarray, Source]]
 
 
+class Phase(StrEnum):
+    """How far an episode came; what failed next."""
+
+    SUCCESS = "success"
+    MISSED = "missed"  # never had the cube in the hand
+    SLIPPED = "slipped"  # had it, and let go of it
+    BELOW = "below"  # still holds it, short of the goal
+    LOST = "lost"  # the cube fell off or was pushed out of reach
+
+
 @dataclass(frozen=True)
 class Rollout:
-    """One simulated episode and what the expert would have done at each of its steps."""
+    """One simulated episode, and what the expert would have done at each of its steps."""
 
     episode: Episode
     expert: np.ndarray  # float32 [T, A]
+    phase: Phase
+    max_height_m: float  # of the cube's centre
+    held_s: float  # longest time without a break at the goal
+    terms: tuple[dict[str, float], ...] = ()  # the reward's terms, step by step
 
 
-def rollout(
-    world: World, task: TaskSpec, act: Act, expert: Callable[[Truth], np.ndarray], rng: np.random.Generator
-) -> Rollout:
-    """Scatter arm and cube, then act until success, loss of the cube or the time limit.
+def rollout(env: SimEnv, act: Act, expert: Expert, seed: int) -> Rollout:
+    """Run one episode, from the start that belongs to `seed` to its end.
 
-    The truth reaches `act` for expert and mixing policies; a policy under test must ignore it. Reward is 1 on
-    success, which terminates; so does losing the cube, with 0.
+    The truth reaches `act` for experts and mixtures; a policy under test must ignore it.
     """
-    scatter(world, task, rng)
-    env = make_env(world, task, task.observation.policy_cameras)
-    first = observation = env.begin()
+    _, start = env.reset(seed=seed)
+    first = observation = env.observation
     steps: list[Transition] = []
     labels: list[np.ndarray] = []
-    truth = world.truth()
-    for t in range(task.time_limit_steps):
-        action, source = act(observation, truth)
-        labels.append(expert(truth))
-        step = env.step(action)
-        observation, truth = step.observation, world.truth()
-        ended = truth.success or truth.lost
+    terms: list[dict[str, float]] = []
+    had_it, height_m, held_s = env.truth.grasped, env.truth.cube_m[2], 0.0
+    ended = truncated = False
+    while not (ended or truncated):
+        action, source = act(observation, env.truth)
+        labels.append(expert(env.truth))
+        _, reward, ended, truncated, info = env.step(action)
+        observation = env.observation
         steps.append(
             Transition(
                 proposed=action,
-                executed=step.executed,
+                executed=env.executed,
                 source=source,
                 next_observation=observation,
-                reward=float(truth.success),
+                reward=reward,
                 terminated=ended,
-                truncated=not ended and t == task.time_limit_steps - 1,
+                truncated=truncated,
                 p_success=float("nan"),
                 policy_version=0 if source is Source.POLICY else -1,
             )
         )
-        if ended:
-            break
-    outcome = Outcome.SUCCESS if truth.success else Outcome.FAILURE if truth.lost else Outcome.TIMEOUT
-    meta = EpisodeMeta(outcome=outcome, kind="simulation", spec_fingerprint=task.fingerprint)
-    return Rollout(Episode.from_steps(first, steps, meta), np.stack(labels))
+        terms.append(info["reward_terms"])
+        had_it |= env.truth.grasped
+        height_m, held_s = max(height_m, env.truth.cube_m[2]), max(held_s, env.state.held_s)
+    state = env.state
+    outcome = Outcome.SUCCESS if state.success else Outcome.FAILURE if state.lost else Outcome.TIMEOUT
+    phase = (
+        Phase.SUCCESS
+        if state.success
+        else Phase.LOST
+        if state.lost
+        else Phase.BELOW
+        if state.grasped
+        else Phase.SLIPPED
+        if had_it
+        else Phase.MISSED
+    )
+    meta = EpisodeMeta(
+        outcome=outcome,
+        kind="simulation",
+        spec_fingerprint=env.task.spec.fingerprint,
+        notes={"seed": seed, "stage": start["stage"]},
+    )
+    episode = Episode.from_steps(first, steps, meta)
+    return Rollout(episode, np.stack(labels), phase, height_m, held_s, tuple(terms))
 
 
-def success_count(world: World, task: TaskSpec, policy: Policy, episodes: int, seed: int) -> tuple[int, float]:
-    """Run untouched greedy episodes; return the number of successes and the mean number of steps."""
-    rng = np.random.default_rng(seed)
-    runs = [
-        rollout(
-            world,
-            task,
-            lambda o, _: (policy.act(o), Source.POLICY),
-            lambda _: np.zeros(4, np.float32),
-            rng,
-        )
-        for _ in range(episodes)
+def untouched(env: SimEnv, policy: Policy, episodes: int, seed: int) -> list[Rollout]:
+    """Run greedy episodes from the starts seed, seed + 1, ...: equal seeds give equal starts."""
+    idle = np.zeros(env.action_space.shape or (), np.float32)
+    return [
+        rollout(env, lambda o, _: (policy.act(o), Source.POLICY), lambda _: idle, seed + i) for i in range(episodes)
     ]
-    wins = sum(r.episode.meta.outcome is Outcome.SUCCESS for r in runs)
-    return wins, float(np.mean([len(r.episode) for r in runs]))

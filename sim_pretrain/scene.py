@@ -6,95 +6,34 @@ from the same model. Collision is primitive and named; meshes are seen but never
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, fields
-from pathlib import Path
+from typing import Literal
 
-import draccus
 import numpy as np
 
-from data.errors import UserError
 from hilserl.robot.kinematics import GRASP_CENTRE_M, GRIPPER_FRAME_M, JOINT_HIGH_RAD, JOINT_LOW_RAD, LINKS
 from sim_pretrain.meshes import Skin, skins
+from sim_pretrain.profile import RealWorld, Vec3, WorldProfile, read_profile
 
-Vec3 = tuple[float, float, float]
+__all__ = [
+    "BOWL_HEIGHT_M",
+    "BOWL_RADIUS_M",
+    "PAPER_HALF_M",
+    "UNSEEN_GROUP",
+    "Prop",
+    "RealWorld",
+    "WorldProfile",
+    "build_xml",
+    "front_axes",
+    "materials",
+    "read_profile",
+    "wrist_camera",
+]
 
+Prop = Literal["bowl", "paper"]  # what may lie on the table beside the cube
 
-@dataclass(frozen=True)
-class WorldProfile:
-    """Everything that may differ between one table and another. The defaults are the training simulation."""
-
-    # What the cameras see
-    native_width_px: int = 160
-    native_height_px: int = 120
-    camera_fps: float = 20.0
-    wrist_position_m: Vec3 = (0.008, -0.065, -0.019)  # in the gripper body; mount side -y
-    wrist_pitch_rad: float = 0.398  # towards the finger tips
-    wrist_tilt_deg: Vec3 = (0.0, 0.0, 0.0)  # mounting error about the camera's own x, y, z
-    wrist_fovy_deg: float = 70.5
-    front_position_m: Vec3 = (0.56, 0.0, 0.20)
-    front_target_m: Vec3 = (0.22, 0.0, 0.05)
-    front_fovy_deg: float = 42.0
-    brightness: float = 1.0  # gain on the finished image
-    image_noise: float = 0.0  # standard deviation, in grey levels
-    light_diffuse: float = 0.6
-    light_ambient: float = 0.35
-    light_position_m: Vec3 = (0.3, 0.3, 1.2)
-    table_rgb: Vec3 = (0.55, 0.50, 0.45)
-    table_rgb2: Vec3 = (0.48, 0.44, 0.40)  # second colour of the checker
-    robot_rgb: Vec3 = (0.95, 0.75, 0.12)
-    cube_rgb: Vec3 = (0.85, 0.10, 0.10)
-    # How the metal moves
-    servo_gain: float = 60.0  # N m / rad; stands for the servo's P coefficient of 16
-    servo_damping: float = 1.5  # N m s / rad
-    servo_torque_nm: float = 3.0
-    gripper_torque_nm: float = 1.2
-    joint_offset_deg: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # encoder minus truth
-    action_latency_s: float = 0.0
-    camera_latency_s: float = 0.0
-    pad_friction: float = 1.0
-    cube_half_m: float = 0.015
-    cube_mass_kg: float = 0.03
-
-
-@dataclass(frozen=True)
-class RealWorld(WorldProfile):
-    """The "real" table of the demo: what a policy from the clean simulation has not seen."""
-
-    wrist_position_m: Vec3 = (0.0116, -0.062, -0.0154)
-    wrist_tilt_deg: Vec3 = (-3.0, 1.8, 2.4)
-    wrist_fovy_deg: float = 73.5
-    front_position_m: Vec3 = (0.54, 0.05, 0.22)
-    front_fovy_deg: float = 45.0
-    brightness: float = 0.88
-    image_noise: float = 3.0
-    light_diffuse: float = 0.8
-    light_ambient: float = 0.25
-    light_position_m: Vec3 = (-0.2, -0.5, 1.0)
-    table_rgb: Vec3 = (0.62, 0.60, 0.56)
-    table_rgb2: Vec3 = (0.60, 0.58, 0.55)
-    cube_rgb: Vec3 = (0.80, 0.22, 0.12)
-    servo_gain: float = 45.0
-    joint_offset_deg: tuple[float, ...] = (1.0, -1.0, 1.0, -1.0, 0.5, 0.0)
-    action_latency_s: float = 0.03
-    camera_latency_s: float = 0.03
-    pad_friction: float = 0.9
-
-
-def read_profile[P: WorldProfile](path: Path, kind: type[P]) -> P:
-    """Read a profile from JSON; fields that the file does not name keep the defaults of `kind`.
-
-    Raises:
-        UserError: the file is not there, is no JSON, or names an unknown field.
-    """
-    try:
-        return draccus.decode(kind, json.loads(path.read_text()))
-    except (OSError, ValueError, draccus.ParsingError) as error:
-        names = ", ".join(f.name for f in fields(kind))
-        raise UserError(
-            f"{path} is no world profile: {error}. Accepted is a JSON object with any of: {names}"
-        ) from error
-
+BOWL_HEIGHT_M, BOWL_RADIUS_M = 0.035, 0.040  # of its rim; the floor is narrower, the wall leans outwards
+PAPER_HALF_M = 0.045
+UNSEEN_BODIES, UNSEEN_GROUP = ("upper_arm", "lower_arm", "wrist"), 1  # behind a wrist camera on the side -y
 
 INERTIA = {  # body: (centre of mass [m], full inertia [kg m^2]), from SO-ARM100
     "shoulder": ("-0.0307604 0 -0.0252713", "8.38e-5 8.10e-5 2.40e-5 0 -1.2e-6 0"),
@@ -126,14 +65,15 @@ MARKS = {  # sites, the camera and the pads that hang on a body; a pad is 3 mm t
 }
 
 
-def build_xml(profile: WorldProfile) -> tuple[str, dict[str, bytes]]:
+def build_xml(profile: WorldProfile, prop: Prop | None = None) -> tuple[str, dict[str, bytes]]:
     """Return the MJCF text and its mesh files {name: bytes}."""
     placed, files = skins()
+    wrist_position_m, wrist_quaternion = wrist_camera(profile)
     fills = {
         "frame": _text(GRIPPER_FRAME_M),
         "ee": _text(GRASP_CENTRE_M),
-        "wrist_pos": _text(profile.wrist_position_m),
-        "wrist_quat": _text(wrist_quaternion(profile)),
+        "wrist_pos": _text(wrist_position_m),
+        "wrist_quat": _text(wrist_quaternion),
         "wrist_fovy": str(profile.wrist_fovy_deg),
     }
     meshes = "".join(f'<mesh name="{n.removesuffix(".stl")}" file="{n}" inertia="shell"/>' for n in files)
@@ -153,16 +93,17 @@ def build_xml(profile: WorldProfile) -> tuple[str, dict[str, bytes]]:
     xml = f"""
 <mujoco model="so101_table">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="0.002" integrator="implicitfast" cone="elliptic" impratio="10" noslip_iterations="2"/>
+  <option timestep="0.004" integrator="implicitfast" cone="elliptic" impratio="10"/>
   <visual><map znear="0.01"/><quality shadowsize="0" offsamples="0"/>
     <headlight ambient="{_grey(profile.light_ambient)}" diffuse="0.25 0.25 0.25" specular="0 0 0"/>
     <global offwidth="640" offheight="480"/></visual>
   <statistic center="0.2 0 0.1" extent="0.6"/>
   <default>
     <joint damping="0.6" frictionloss="0.052" armature="0.028"/>
+    <default class="solid"><geom solref="0.008 1" solimp="0.99 0.999 0.0005" condim="4"/></default>
     <default class="skin"><geom type="mesh" contype="0" conaffinity="0" group="2" mass="0"/></default>
     <default class="touch">
-      <geom contype="2" conaffinity="1" group="{3 if placed else 2}" mass="0" rgba="{_rgba(profile.robot_rgb)}"/>
+      <geom contype="2" conaffinity="1" group="{3 if placed else 2}" mass="0" material="robot"/>
     </default>
     <default class="pad">
       <geom type="box" contype="2" conaffinity="1" group="4" mass="0" condim="4" priority="1"
@@ -173,23 +114,26 @@ def build_xml(profile: WorldProfile) -> tuple[str, dict[str, bytes]]:
     <texture name="table" type="2d" builtin="checker" width="64" height="64"
       rgb1="{_text(profile.table_rgb)}" rgb2="{_text(profile.table_rgb2)}"/>
     <material name="table" texture="table" texrepeat="40 40" reflectance="0" specular="0"/>
+    <material name="motor" rgba="0.1 0.1 0.1 1"/>
+    {"".join(f'<material name="{n}" rgba="{_text(rgb)} 1"/>' for n, rgb in materials(profile).items())}
     {meshes}
   </asset>
   <worldbody>
     <light pos="{_text(profile.light_position_m)}" dir="{_text(-np.array(profile.light_position_m))}"
       diffuse="{_grey(profile.light_diffuse)}" ambient="0 0 0" specular="0 0 0" castshadow="false"/>
-    <geom name="table" type="plane" size="1 1 0.01" material="table" contype="1" conaffinity="3" condim="4"/>
+    <geom name="table" class="solid" type="plane" size="1 1 0.01" material="table" contype="1" conaffinity="3"/>
     <camera name="front" pos="{_text(profile.front_position_m)}"
-      xyaxes="{_text(_look(profile.front_position_m, profile.front_target_m))}" fovy="{profile.front_fovy_deg}"/>
+      xyaxes="{_text(front_axes(profile))}" fovy="{profile.front_fovy_deg}"/>
     <body name="cube" pos="0.23 0 {half}">
       <freejoint name="cube"/>
-      <geom name="cube" type="box" size="{half} {half} {half}" mass="{profile.cube_mass_kg}" contype="1"
-        conaffinity="3" condim="4" friction="0.8 0.02 0.001" rgba="{_rgba(profile.cube_rgb)}"/>
+      <geom name="cube" class="solid" type="box" size="{half} {half} {half}" mass="{profile.cube_mass_kg}" contype="1"
+        conaffinity="3" friction="0.8 0.02 0.001" material="cube"/>
     </body>
+    {_prop(prop)}
     <body name="base">
       <inertial pos="0.0137 0 0.0335" mass="0.147" diaginertia="1.147e-4 1.361e-4 1.304e-4"/>
-      {_geoms("base", placed, profile)}
-      {_links(0, placed, profile, fills)}
+      {_geoms("base", placed)}
+      {_links(0, placed, fills)}
     </body>
   </worldbody>
   <contact>{"".join(f'<exclude body1="{a}" body2="{b}"/>' for a, b in _neighbours())}</contact>
@@ -198,21 +142,29 @@ def build_xml(profile: WorldProfile) -> tuple[str, dict[str, bytes]]:
     return xml, files
 
 
-def wrist_quaternion(profile: WorldProfile) -> np.ndarray:
-    """Return the camera's orientation in the gripper body, (w, x, y, z): looks along the fingers, then tilts."""
-
-    def turn(axis: int, angle_rad: float) -> np.ndarray:
-        q = np.array([np.cos(angle_rad / 2), 0.0, 0.0, 0.0])
-        q[1 + axis] = np.sin(angle_rad / 2)
-        return q
-
-    result = _times(turn(0, profile.wrist_pitch_rad), turn(2, np.pi))
+def wrist_camera(profile: WorldProfile) -> tuple[np.ndarray, np.ndarray]:
+    """Return position [3] [m] and quaternion (w, x, y, z) of the wrist camera in the gripper body."""
+    position, quaternion = np.array(profile.wrist_position_m), np.array(profile.wrist_quaternion)
+    if profile.wrist_mount == "+y":
+        position, quaternion = position * (-1.0, -1.0, 1.0), _times(_turn(2, np.pi), quaternion)
     for axis, degrees in enumerate(profile.wrist_tilt_deg):
-        result = _times(result, turn(axis, np.radians(degrees)))
-    return result
+        quaternion = _times(quaternion, _turn(axis, np.radians(degrees)))
+    return position, quaternion / np.linalg.norm(quaternion)
 
 
-def _links(index: int, placed: list[Skin], profile: WorldProfile, fills: dict[str, str]) -> str:
+def front_axes(profile: WorldProfile) -> np.ndarray:
+    """Return the front camera's axes x and y in the base frame, [6]: it looks at its target, with z up."""
+    a, b, c = np.subtract(profile.front_position_m, profile.front_target_m).tolist()  # the camera looks along -z
+    x, y = np.array((-b, a, 0.0)), np.array((-a * c, -b * c, a * a + b * b))
+    return np.concatenate((x / np.linalg.norm(x), y / np.linalg.norm(y)))
+
+
+def materials(profile: WorldProfile) -> dict[str, Vec3]:
+    """Return the colours that stand in the model as materials of these names."""
+    return {"robot": profile.robot_rgb, "cube": profile.cube_rgb, "target": profile.target_rgb}
+
+
+def _links(index: int, placed: list[Skin], fills: dict[str, str]) -> str:
     """The serial chain from link `index` on; the jaw hangs on the gripper like any other link."""
     if index == len(LINKS):
         return ""
@@ -221,16 +173,17 @@ def _links(index: int, placed: list[Skin], profile: WorldProfile, fills: dict[st
     return f"""<body name="{link.body}" pos="{_text(link.position_m)}" quat="{_text(link.quaternion)}">
       <inertial pos="{centre}" mass="{link.mass_kg}" fullinertia="{inertia}"/>
       <joint name="{link.joint}" axis="0 0 1" range="{JOINT_LOW_RAD[index]} {JOINT_HIGH_RAD[index]}"/>
-      {_geoms(link.body, placed, profile)}
+      {_geoms(link.body, placed)}
       {MARKS.get(link.body, "").format(**fills)}
-      {_links(index + 1, placed, profile, fills)}
+      {_links(index + 1, placed, fills)}
     </body>"""
 
 
-def _geoms(body: str, placed: list[Skin], profile: WorldProfile) -> str:
-    colours = {False: _rgba(profile.robot_rgb), True: "0.1 0.1 0.1 1"}
+def _geoms(body: str, placed: list[Skin]) -> str:
+    group = UNSEEN_GROUP if body in UNSEEN_BODIES else 2
     skin = "".join(
-        f'<geom class="skin" mesh="{s.mesh}" pos="{s.position}" quat="{s.quaternion}" rgba="{colours[s.is_motor]}"/>'
+        f'<geom class="skin" group="{group}" mesh="{s.mesh}" pos="{s.position}" quat="{s.quaternion}" '
+        f'material="{"motor" if s.is_motor else "robot"}"/>'
         for s in placed
         if s.body == body
     )
@@ -243,26 +196,50 @@ def _neighbours() -> list[tuple[str, str]]:
     return [(a, b) for i, a in enumerate(chain) for b in chain[i + 1 : i + 3]]
 
 
-def _look(position: Vec3, target: Vec3) -> np.ndarray:
-    """MuJoCo camera axes x, y for a camera at `position` that looks at `target` with z up."""
-    z = np.array(position) - np.array(target)
-    x = np.cross((0.0, 0.0, 1.0), z)
-    y = np.cross(z, x)
-    return np.concatenate((x / np.linalg.norm(x), y / np.linalg.norm(y)))
+def _prop(prop: Prop | None) -> str:
+    """What the cube is to be put into or onto; it is moved by hand only, so it is a mocap body."""
+    colour = 'material="target"'
+    if prop is None:
+        return ""
+    if prop == "paper":
+        size, ghost = f"{PAPER_HALF_M} {PAPER_HALF_M} 0.0003", 'contype="0" conaffinity="0"'
+        geoms = f'<geom name="paper" type="box" size="{size}" {ghost} {colour}/>'
+        return f'<body name="target" mocap="true" pos="0.23 0.07 0.0003">{geoms}</body>'
+    floor_m, wall_m, sides = 0.028, 0.002, 16
+    solid = f'class="solid" contype="1" conaffinity="3" {colour}'
+    geoms = f'<geom type="cylinder" pos="0 0 0.001" size="{floor_m + wall_m} 0.001" {solid}/>'
+    lean_rad = np.arctan2(BOWL_RADIUS_M - floor_m, BOWL_HEIGHT_M)
+    middle_m, tall_m = (floor_m + BOWL_RADIUS_M) / 2 + wall_m, np.hypot(BOWL_RADIUS_M - floor_m, BOWL_HEIGHT_M) / 2
+    for turn_rad in np.arange(sides) * 2 * np.pi / sides:
+        place = _text((middle_m * np.cos(turn_rad), middle_m * np.sin(turn_rad), BOWL_HEIGHT_M / 2))
+        quaternion = _text(_times(_turn(2, turn_rad), _turn(1, lean_rad)))
+        size = _text((wall_m, (BOWL_RADIUS_M + 2 * wall_m) * np.tan(np.pi / sides), tall_m))
+        geoms += f'<geom type="box" pos="{place}" quat="{quaternion}" size="{size}" {solid}/>'
+    return f'<body name="target" mocap="true" pos="0.23 0.07 0">{geoms}</body>'
+
+
+def _turn(axis: int, angle_rad: float) -> np.ndarray:
+    """Quaternion of a turn about x, y or z."""
+    q = np.array([np.cos(angle_rad / 2), 0.0, 0.0, 0.0])
+    q[1 + axis] = np.sin(angle_rad / 2)
+    return q
 
 
 def _times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Quaternion product."""
-    w, v = a[0] * b[0] - a[1:] @ b[1:], a[0] * b[1:] + b[0] * a[1:] + np.cross(a[1:], b[1:])
-    return np.concatenate(([w], v))
+    (p, q, r, s), (w, x, y, z) = a.tolist(), b.tolist()
+    return np.array(
+        (
+            p * w - q * x - r * y - s * z,
+            p * x + q * w + r * z - s * y,
+            p * y - q * z + r * w + s * x,
+            p * z + q * y - r * x + s * w,
+        )
+    )
 
 
 def _text(values: object) -> str:
     return " ".join(f"{v:.9g}" for v in np.asarray(values, float))
-
-
-def _rgba(rgb: Vec3) -> str:
-    return f"{_text(rgb)} 1"
 
 
 def _grey(value: float) -> str:

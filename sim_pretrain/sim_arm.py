@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from data.spec import TaskSpec
-from hilserl.loop.env import ArmEnv, sample_start, start_joints
+from hilserl.loop.env import ArmEnv
 from hilserl.robot.arm import JointLimits, JointReading
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD
 from hilserl.robot.safety import clamp_joints
 from sim_pretrain.world import World
-
-SPAWN_LOW_M, SPAWN_HIGH_M = (0.19, -0.04), (0.27, 0.04)  # where the cube is placed
-SPAWN_YAW_RAD = 0.3
 
 
 class SimArm:
@@ -72,28 +69,16 @@ class SimClock:
 
 
 class SimFrames:
-    """Rendered on demand, without latency."""
+    """Rendered on demand, as the world was a profile's camera latency ago."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def read(self, name: str) -> tuple[np.ndarray, float]:
-        """Render one camera now."""
-        return self._world.render(name), self._world.time_s
+        """Return the frame that arrives now, and now: nobody knows from a frame how old it is."""
+        return self._world.render(name, self._world.profile.camera_latency_s), self._world.time_s
 
 
 def make_env(world: World, task: TaskSpec, cameras: tuple[str, ...] = ()) -> ArmEnv:
     """Return the environment of the real arm, around a World."""
     return ArmEnv(SimArm(world), SimFrames(world), SimClock(world), task, cameras)
-
-
-def scatter(world: World, task: TaskSpec, rng: np.random.Generator) -> None:
-    """Start an episode by state injection: arm and cube are drawn independently of each other."""
-    world.set_joints(start_joints(task, sample_start(task, rng)))
-    world.place_cube(*sample_cube(rng))
-
-
-def sample_cube(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Draw a cube pose: x, y [m] and yaw [rad]."""
-    x, y = rng.uniform(SPAWN_LOW_M, SPAWN_HIGH_M)
-    return float(x), float(y), float(rng.uniform(-SPAWN_YAW_RAD, SPAWN_YAW_RAD))

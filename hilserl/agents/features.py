@@ -12,7 +12,7 @@ from data.replay.capacity import GIB, Column, Layout
 from data.replay.ring import Ring
 from data.replay.shift import shifted
 from data.schema import Episode
-from hilserl.agents.networks import Policy
+from hilserl.agents.networks import Policy, frame_of
 from hilserl.agents.sac import Batch
 
 
@@ -52,7 +52,7 @@ class FeatureReplay:
         Raises:
             UserError: the capacity is full of demonstrations and interventions.
         """
-        images = torch.from_numpy(np.stack([episode.images[c] for c in self._policy.cameras], 1))
+        images = stacks(episode, self._policy.cameras, self._policy.config.stack)
         rng = np.random.default_rng([self._config.seed, self.episodes])
         features = encode_copies(self._policy, images, self._config.copies, self._config.shift_px, rng)
         self._frames.add(episode, {"features": features})
@@ -91,14 +91,31 @@ def feature_layout(policy: Policy, config: ReplayConfig) -> Layout:
 
 @torch.no_grad()
 def encode_copies(policy: Policy, images: Tensor, copies: int, shift_px: int, rng: np.random.Generator) -> Tensor:
-    """Encode uint8 images [T, C, H, W, 3] and `copies` shifted versions to float16 [T, copies + 1, F]."""
+    """Encode uint8 images [T, C, S, H, W, 3] and `copies` shifted versions to float16 [T, copies + 1, F].
+
+    S may be left out when it is 1.
+    """
     versions = [policy.encode(images)]
     versions += [policy.encode(random_shift(images, shift_px, rng)) for _ in range(copies)]
     return torch.stack(versions, 1).half()
 
 
+def stacks(episode: Episode, cameras: tuple[str, ...], size: int) -> Tensor:
+    """Return the frame stacks of an episode, uint8 [T+1, C, S, H, W, 3], oldest first; the first frame is repeated."""
+    if not cameras:
+        return torch.empty((len(episode) + 1, 0, size, 0, 0, 3), dtype=torch.uint8)
+    frame = np.arange(len(episode) + 1)[:, None] + np.arange(1 - size, 1)
+    return torch.from_numpy(frame_of(episode.images, cameras)[:, frame.clip(0)].swapaxes(0, 1))
+
+
 def random_shift(images: Tensor, shift_px: int, rng: np.random.Generator) -> Tensor:
-    """Shift uint8 images [T, C, H, W, 3] by up to `shift_px`, edges replicated; own offset per frame and camera."""
-    pool = images.flatten(0, 1)
-    offsets = torch.from_numpy(rng.integers(-shift_px, shift_px + 1, (2, len(pool)))).T
-    return shifted(pool, torch.arange(len(pool))[:, None], offsets).reshape(images.shape)
+    """Shift uint8 images [T, C, H, W, 3] or stacks [T, C, S, H, W, 3] by up to `shift_px`, edges replicated.
+
+    Every row and camera has its own offset; the frames of a stack share it.
+    """
+    if not images.shape[1]:
+        return images
+    pool = images.flatten(0, -4)
+    slots = torch.arange(len(pool)).reshape(images.shape[0] * images.shape[1], -1)
+    offsets = torch.from_numpy(rng.integers(-shift_px, shift_px + 1, (2, len(slots)))).T
+    return shifted(pool, slots, offsets).reshape(images.shape)

@@ -1,83 +1,145 @@
-"""The networks: image encoder, squashed-Gaussian actor, critic ensemble. Sizes come from the task spec."""
+"""The networks: image encoder, squashed-Gaussian actor, critic ensemble. Sizes come from task spec and config."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data.errors import UserError
 from data.schema import Observation
 from data.spec import ObservationSpec
 
 LOG_STD_MIN = -5.0
+ENCODERS = {  # (kernel, stride) of each convolution to 32 channels
+    "strided": ((5, 3), (3, 2), (3, 2), (3, 1)),
+    "drqv2": ((3, 2), (3, 1), (3, 1), (3, 1)),
+}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the networks; a checkpoint keeps it beside the weights."""
+
+    encoder: str = "strided"  # or "drqv2": finer at ten times the cost, no layer norm, orthogonal initial weights
+    stack: int = 1  # frames in an observation
+    squeeze: int = 64  # what image features are reduced to, in the actor and in the critics
+    hidden: int = 256  # width of the two hidden layers
+    layer_norm: bool = True  # in the hidden layers
+    std_max: float = 0.3  # cap of the standard deviation before squashing
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise UserError(f"encoder is {self.encoder!r}; accepted are {', '.join(ENCODERS)}")
+        for name in ("stack", "squeeze", "hidden"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; accepted is 1 or more")
+        if not self.std_max > 0:
+            raise UserError(f"std_max is {self.std_max}; accepted is more than 0")
 
 
 class Encoder(nn.Module):
-    """A small strided CNN; one instance serves every policy camera.
+    """A small CNN; one instance serves every policy camera.
 
-    Maps uint8 [..., H, W, 3] to float32 [..., 512], layer-normalised so that features may be cached in float16.
+    Maps uint8 [..., S, H, W, 3] to float [..., F]. Images lie in memory as they are stored, channels last, and so do
+    all activations. "strided" is layer-normalised so that its features may be cached in float16.
     """
 
-    def __init__(self, size_px: int) -> None:
+    def __init__(self, size_px: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
-            nn.Conv2d(3, 32, 5, stride=3), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, stride=2), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, stride=2), nn.ReLU(),
-            nn.Conv2d(32, 32, 3, stride=1), nn.ReLU(),
-        )  # fmt: skip
+        channels, layers = 3 * config.stack, list[nn.Module]()
+        for kernel, stride in ENCODERS[config.encoder]:
+            layers += [nn.Conv2d(channels, 32, kernel, stride), nn.ReLU(inplace=True)]
+            channels = 32
+        self.conv = nn.Sequential(*layers)
         with torch.no_grad():
-            self.features = self.conv(torch.zeros(1, 3, size_px, size_px)).numel()
-        self.norm = nn.LayerNorm(self.features)
+            self.features = self.conv(torch.zeros(1, 3 * config.stack, size_px, size_px)).numel()
+        self._stack, self._drqv2 = config.stack, config.encoder == "drqv2"
+        self.norm: nn.Module = nn.Identity() if self._drqv2 else nn.LayerNorm(self.features)
+        if self._drqv2:
+            orthogonal_(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode uint8 images [..., H, W, 3]; the first operation turns them into floats."""
-        lead = images.shape[:-3]
-        x = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).float() / 255.0 - 0.5
-        return self.norm(self.conv(x).flatten(1)).reshape(*lead, -1)
+        """Encode uint8 images, scaled to [-0.5, 0.5].
+
+        Raises:
+            ValueError: S is not the network's.
+        """
+        if images.shape[-4] != self._stack:
+            raise ValueError(f"got stacks of {images.shape[-4]} frames, this encoder takes {self._stack}")
+        x = self.conv[2:](self._first(images.flatten(0, -5)))
+        x = x.permute(0, 2, 3, 1) if self._drqv2 else x  # many features: keep them where they lie
+        return self.norm(x.flatten(1)).reshape(*images.shape[:-4], -1)
+
+    def _first(self, images: Tensor) -> Tensor:
+        """Apply the first convolution and its ReLU to images [N, S, H, W, 3].
+
+        Scaling is moved into its weights, and the frames of a stack are the depth that a 3D kernel spans: both spare
+        passes over the images that would cost as much as the convolution.
+        """
+        first = self.conv[0]
+        assert isinstance(first, nn.Conv2d) and first.bias is not None
+        half = torch.is_autocast_enabled(images.device.type)
+        x = images.to(torch.get_autocast_dtype(images.device.type) if half else torch.float32).movedim(-1, 1)
+        weight, bias = first.weight / 255.0, first.bias - 0.5 * first.weight.sum((1, 2, 3))
+        if self._stack == 1:
+            return F.relu_(F.conv2d(x.squeeze(2), weight, bias, first.stride))
+        weight = weight.unflatten(1, (self._stack, 3)).transpose(1, 2)
+        return F.relu_(F.conv3d(x, weight, bias, (1, *first.stride))).squeeze(2)
 
 
 class Head(nn.Module):
-    """What actor and critics share in shape: image features squeezed to 64, joined with the normalised state."""
+    """What actor and critics share in shape: image features squeezed, joined with the normalised state."""
 
-    def __init__(self, features: int, spec: ObservationSpec) -> None:
+    def __init__(self, features: int, spec: ObservationSpec, config: NetworkConfig) -> None:
         super().__init__()
-        self.squeeze = nn.Sequential(nn.Linear(features, 64), nn.LayerNorm(64), nn.Tanh())
+        squeeze = config.squeeze if features else 0
+        layers = (nn.Linear(features, squeeze), nn.LayerNorm(squeeze), nn.Tanh()) if features else ()
+        self.squeeze = nn.Sequential(*layers)
         low = np.concatenate([np.full(f.size, f.low) for f in spec.state])
         high = np.concatenate([np.full(f.size, f.high) for f in spec.state])
         self.register_buffer("centre", torch.tensor((high + low) / 2, dtype=torch.float32))
         self.register_buffer("half_range", torch.tensor((high - low) / 2, dtype=torch.float32))
         self.centre: Tensor
         self.half_range: Tensor
-        self.size = 64 + spec.state_dim
+        self.size = squeeze + spec.state_dim
 
     def forward(self, features: Tensor, state: Tensor) -> Tensor:
-        """Join features [B, F] and raw state [B, D]."""
+        """Join features [B, F] and raw state [B, D]; without features it is the state alone."""
         normalised = ((state - self.centre) / self.half_range).clamp(-3.0, 3.0)
-        return torch.cat((self.squeeze(features), normalised), -1)
+        return torch.cat((self.squeeze(features), normalised), -1) if features.shape[-1] else normalised
 
 
 class Actor(nn.Module):
     """Squashed Gaussian over actions [-1, 1]^A with a capped standard deviation."""
 
-    def __init__(self, features: int, spec: ObservationSpec, action_dim: int, std_max: float) -> None:
+    def __init__(self, features: int, spec: ObservationSpec, action_dim: int, config: NetworkConfig) -> None:
         super().__init__()
-        self.head = Head(features, spec)
+        self.head, width = Head(features, spec, config), config.hidden
         self.body = nn.Sequential(
-            nn.Linear(self.head.size, 256), nn.LayerNorm(256), nn.ReLU(),
-            nn.Linear(256, 256), nn.LayerNorm(256), nn.ReLU(),
+            nn.Linear(self.head.size, width), norm_of(config), nn.ReLU(),
+            nn.Linear(width, width), norm_of(config), nn.ReLU(),
         )  # fmt: skip
-        self.mean = nn.Linear(256, action_dim)
-        self.log_std = nn.Linear(256, action_dim)
+        self.mean = nn.Linear(width, action_dim)
+        self.log_std = nn.Linear(width, action_dim)
+        if config.encoder == "drqv2":
+            orthogonal_(self)
         nn.init.zeros_(self.log_std.weight)
-        nn.init.constant_(self.log_std.bias, float(np.log(std_max / 2)))
-        self.log_std_max = float(np.log(std_max))
+        nn.init.constant_(self.log_std.bias, float(np.log(config.std_max / 2)))
+        self.log_std_max = float(np.log(config.std_max))
 
     def forward(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean before squashing and the standard deviation, both [B, A]."""
         hidden = self.body(self.head(features, state))
         return self.mean(hidden), self.log_std(hidden).clamp(LOG_STD_MIN, self.log_std_max).exp()
+
+    def mode(self, features: Tensor, state: Tensor) -> Tensor:
+        """Return the greedy action [B, A]."""
+        return torch.tanh(self.mean(self.body(self.head(features, state))))
 
     def sample(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return a reparametrised action [B, A], its per-dimension log-density [B, A] and the mode [B, A]."""
@@ -103,48 +165,136 @@ class EnsembleLinear(nn.Module):
 
 
 class CriticEnsemble(nn.Module):
-    """N critics with layer norm, evaluated together. They share the squeeze of the image features."""
+    """N critics, evaluated together. They share the squeeze of the image features."""
 
-    def __init__(self, features: int, spec: ObservationSpec, action_dim: int, members: int) -> None:
+    def __init__(
+        self, features: int, spec: ObservationSpec, action_dim: int, members: int, config: NetworkConfig | None = None
+    ) -> None:
         super().__init__()
-        self.members = members
-        self.head = Head(features, spec)
-        self.first = EnsembleLinear(members, self.head.size + action_dim, 256)
-        self.second = EnsembleLinear(members, 256, 256)
-        self.value = EnsembleLinear(members, 256, 1)
-        self.norm_first, self.norm_second = nn.LayerNorm(256), nn.LayerNorm(256)
+        config = config or NetworkConfig()
+        self.members, width = members, config.hidden
+        self.head = Head(features, spec, config)
+        self.first = EnsembleLinear(members, self.head.size + action_dim, width)
+        self.second = EnsembleLinear(members, width, width)
+        self.value = EnsembleLinear(members, width, 1)
+        self.norm_first, self.norm_second = norm_of(config), norm_of(config)
+        if config.encoder == "drqv2":
+            orthogonal_(self)
 
     def forward(self, features: Tensor, state: Tensor, action: Tensor) -> Tensor:
         """Return Q [N, B]."""
         x = torch.cat((self.head(features, state), action), -1).expand(self.members, -1, -1)
         x = F.relu(self.norm_first(self.first(x)))
         x = F.relu(self.norm_second(self.second(x)))
-        return self.value(x).squeeze(-1)
+        with torch.autocast(x.device.type, enabled=False):  # values in bfloat16 would be 0.4 % apart
+            return self.value(x.float()).squeeze(-1)
 
 
 class Policy(nn.Module):
-    """Encoder and actor: all that is needed to act. This is what checkpoints, actors and simulation share."""
+    """Encoder and actor: all that is needed to act. This is what checkpoints, actors and simulation share.
 
-    def __init__(self, spec: ObservationSpec, action_dim: int, std_max: float = 0.3) -> None:
+    A policy of stacked frames remembers the last ones: say `begin` before every episode, and let it `see` each
+    observation that it does not `act` on.
+    """
+
+    def __init__(self, spec: ObservationSpec, action_dim: int, config: NetworkConfig | None = None) -> None:
+        """Make a policy with random weights; one without policy cameras has no encoder and 0 features.
+
+        Raises:
+            ValueError: the policy's cameras differ in size.
+        """
         super().__init__()
-        size = {c.size_px for c in spec.cameras if c.name in spec.policy_cameras}
-        if len(size) != 1:
-            raise ValueError(f"policy cameras must share one size; {spec.policy_cameras} have sizes {sorted(size)}")
+        self.config = config or NetworkConfig()
         self.cameras = spec.policy_cameras
-        self.encoder = Encoder(size.pop())
-        self.features = self.encoder.features * len(self.cameras)
-        self.actor = Actor(self.features, spec, action_dim, std_max)
+        size = {c.size_px for c in spec.cameras if c.name in spec.policy_cameras}
+        if len(size) > 1 or (self.cameras and not size):
+            raise ValueError(f"policy cameras must share one size; {spec.policy_cameras} have sizes {sorted(size)}")
+        self.encoder: nn.Module = Encoder(size.pop(), self.config) if self.cameras else nn.Identity()
+        self.features = self.encoder.features * len(self.cameras) if isinstance(self.encoder, Encoder) else 0
+        self.actor = Actor(self.features, spec, action_dim, self.config)
+        self._frames = FrameStack(self.config.stack)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Encode uint8 [B, C, H, W, 3], one image per policy camera, to [B, C·512]."""
-        return self.encoder(images).flatten(-2)
+        """Encode uint8 [B, C, S, H, W, 3] (or [B, C, H, W, 3] when S is 1) of C policy cameras to [B, C·F]."""
+        if not self.cameras:
+            return torch.zeros((len(images), 0), device=images.device)
+        return self.encoder(images if images.ndim == 6 else images.unsqueeze(2)).flatten(-2)
+
+    def encode_batch(self, images: Mapping[str, Tensor]) -> Tensor:
+        """Encode {camera: uint8 [B, S, H, W, 3]}, the images of a `PixelBatch`, to [B, C·F]."""
+        parts = [self.encoder(images[c]) for c in self.cameras]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     @torch.inference_mode()
-    def act(self, observation: Observation, noise: torch.Generator | None = None) -> np.ndarray:
-        """Return an action float32 [A]: a sample drawn with `noise`, else the mode."""
-        images = torch.from_numpy(np.stack([observation.images[c] for c in self.cameras]))[None]
-        mean, std = self.actor(self.encode(images), torch.from_numpy(observation.state)[None])
-        if noise is not None:
-            mean = mean + std * torch.randn(std.shape, generator=noise)
-        action: np.ndarray = torch.tanh(mean)[0].numpy()
-        return action
+    def choose(
+        self, images: Tensor, state: Tensor, noise: torch.Generator | None = None, std: float | None = None
+    ) -> Tensor:
+        """Return actions float32 [B, A] for images uint8 [B, C, S, H, W, 3] and states float32 [B, D].
+
+        Args:
+            images, state: on the policy's device.
+            noise: a CPU generator to sample with; None for the mode.
+            std: what is sampled is the mode plus noise of this size, clipped (DrQ-v2); None for the actor's Gaussian.
+        """
+        mean, own_std = self.actor(self.encode(images), state)
+        if noise is None:
+            return torch.tanh(mean)
+        normal = torch.randn(mean.shape, generator=noise).to(mean.device)
+        if std is None:
+            return torch.tanh(mean + own_std * normal)
+        return (torch.tanh(mean) + std * normal).clamp(-1.0, 1.0)
+
+    def begin(self) -> None:
+        """Forget the frames of the last episode."""
+        self._frames.begin()
+
+    def see(self, observation: Observation) -> np.ndarray:
+        """Take in the frame of an observation; return the newest stack of each camera, uint8 [C, S, H, W, 3]."""
+        return self._frames.add(frame_of(observation.images, self.cameras))
+
+    def act(
+        self, observation: Observation, noise: torch.Generator | None = None, std: float | None = None
+    ) -> np.ndarray:
+        """See an observation and return an action float32 [A]; `noise` and `std` are those of `choose`."""
+        device = self.actor.mean.weight.device
+        images = torch.from_numpy(self.see(observation))[None].to(device)
+        state = torch.from_numpy(observation.state)[None].to(device)
+        return np.asarray(self.choose(images, state, noise, std)[0].cpu())
+
+
+class FrameStack:
+    """The last frames of an episode, its first one repeated until there are enough."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._frames = size, list[np.ndarray]()
+
+    def begin(self) -> None:
+        """Forget all frames."""
+        self._frames = []
+
+    def add(self, frame: np.ndarray) -> np.ndarray:
+        """Take in a frame [C, H, W, 3]; return [C, S, H, W, 3], oldest first."""
+        self._frames = [*(self._frames or [frame] * self._size), frame][-self._size :]
+        return np.stack(self._frames, 1)
+
+
+def frame_of(images: Mapping[str, np.ndarray], cameras: tuple[str, ...]) -> np.ndarray:
+    """Stack images [..., H, W, 3] of the cameras to [C, ..., H, W, 3]; uint8 [0, 0, 0, 3] without cameras."""
+    return np.stack([images[c] for c in cameras]) if cameras else np.empty((0, 0, 0, 3), np.uint8)
+
+
+def norm_of(config: NetworkConfig) -> nn.Module:
+    """Return what stands between a hidden layer and its ReLU."""
+    return nn.LayerNorm(config.hidden) if config.layer_norm else nn.Identity()
+
+
+def orthogonal_(module: nn.Module) -> None:
+    """Initialise as DrQ-v2 does: orthogonal weights, in convolutions with the gain of ReLU; biases 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.orthogonal_(layer.weight, 2**0.5 if isinstance(layer, nn.Conv2d) else 1.0)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, EnsembleLinear):
+            for weight in layer.weight.data:
+                nn.init.orthogonal_(weight)

@@ -1,8 +1,11 @@
-"""Soft actor-critic on cached features, with demonstrations and a warm start from a simulation policy.
+"""Soft actor-critic on image features, with demonstrations and a warm start from a simulation policy.
 
 RLPD (Ball et al., 2023): layer-normalised critic ensemble, no entropy in the target, half of every batch from
 demonstrations and interventions. The warm start adds three terms to the actor's loss: an anchor to the
 simulation policy that decays, behaviour cloning on human steps that decays, and clipped targets.
+
+Features come from a frozen encoder, cached (`FeatureReplay`), or, with `encoder_lr`, from one that the critics' loss
+trains (`PixelReplay`); the actor's loss never reaches it.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data.replay.pixel_replay import PixelBatch
 from data.spec import TaskSpec
 from hilserl.agents.networks import CriticEnsemble, Policy
 
@@ -28,6 +32,7 @@ class SacConfig:
     tau: float = 0.005  # Polyak rate of the target critics
     critic_lr: float = 3e-4
     actor_lr: float = 1e-4
+    encoder_lr: float = 0.0  # 0: frozen encoder, cached features; more: trained by the critics' loss, from pixels
     actor_every: int = 4  # critic updates per actor update
     temperature_init: float = 0.002
     temperature_lr: float = 3e-4
@@ -42,7 +47,7 @@ class SacConfig:
 
 
 class Batch(NamedTuple):
-    """Transitions with cached features; B rows."""
+    """Transitions with features; B rows."""
 
     features: Tensor  # float [B, F]
     state: Tensor  # float [B, D]
@@ -55,16 +60,17 @@ class Batch(NamedTuple):
 
 
 class Sac(nn.Module):
-    """Actor, critics, targets and temperature with their optimisers. The image encoder stays frozen."""
+    """Actor, critics, targets and temperature with their optimisers, and the encoder where it is trained."""
 
     def __init__(self, task: TaskSpec, config: SacConfig, policy: Policy) -> None:
         super().__init__()
         self.config = config
         actions = len(task.action.names)
         self.policy = policy
-        self.policy.encoder.requires_grad_(False)
+        self.trains_encoder = config.encoder_lr > 0 and policy.features > 0
+        self.policy.encoder.requires_grad_(self.trains_encoder)
         self.anchor = copy.deepcopy(policy.actor).requires_grad_(False)
-        self.critic = CriticEnsemble(policy.features, task.observation, actions, config.critics)
+        self.critic = CriticEnsemble(policy.features, task.observation, actions, config.critics, policy.config)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_temperature = nn.Parameter(torch.tensor(config.temperature_init).log())
         self.moving = actions - 1  # the gripper saturates: its density would swamp the entropy term
@@ -72,17 +78,54 @@ class Sac(nn.Module):
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), config.critic_lr, fused=True)
         self.actor_optimizer = torch.optim.Adam(policy.actor.parameters(), config.actor_lr, fused=True)
         self.temperature_optimizer = torch.optim.Adam([self.log_temperature], config.temperature_lr)
+        if self.trains_encoder:
+            self.anchor_encoder = copy.deepcopy(policy.encoder).requires_grad_(False)  # the anchor's eyes stay
+            self.encoder_optimizer = torch.optim.Adam(policy.encoder.parameters(), config.encoder_lr, fused=True)
         self.updates = 0
 
-    def update(self, batch: Batch, *, operated_episodes: int, train_actor: bool) -> dict[str, Tensor]:
-        """One critic update, and one actor update when it is due. Returns scalars still on the device."""
+    def update(
+        self, batch: Batch | PixelBatch, *, operated_episodes: int = 0, steps: int = 0, train_actor: bool = True
+    ) -> dict[str, Tensor]:
+        """One critic update, and one actor update when it is due.
+
+        Args:
+            batch: with features, or with images when the encoder is trained.
+            operated_episodes: on the arm so far; the clock of anchor and cloning.
+            steps: environment transitions so far; the clock of `DrQv2`, not used here.
+            train_actor: whether the actor may change.
+
+        Returns:
+            Scalars, still on the device.
+
+        Raises:
+            ValueError: the batch has features and the encoder is to be trained, or the other way round.
+        """
+        if isinstance(batch, PixelBatch) != self.trains_encoder:
+            raise ValueError(f"encoder_lr is {self.config.encoder_lr}, which does not go with a {type(batch).__name__}")
+        images = batch.images if isinstance(batch, PixelBatch) else None
+        batch = self._encoded(batch) if isinstance(batch, PixelBatch) else batch
         info = self._update_critic(batch)
         if train_actor and self.updates % self.config.actor_every == 0:
-            info |= self._update_actor(batch, operated_episodes)
+            info |= self._update_actor(batch, operated_episodes, images)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.target.parameters()), list(self.critic.parameters()), self.config.tau)
         self.updates += 1
         return info
+
+    def _encoded(self, batch: PixelBatch) -> Batch:
+        """Encode both ends of the transitions; gradients flow through the first one."""
+        with torch.no_grad():
+            next_features = self.policy.encode_batch(batch.next_images)
+        return Batch(
+            features=self.policy.encode_batch(batch.images),
+            state=batch.state,
+            action=batch.action,
+            reward=batch.reward,
+            discount_mask=batch.bootstrap / self.config.discount,  # its own discount, for n steps, is in the factor
+            next_features=next_features,
+            next_state=batch.next_state,
+            human=batch.human,
+        )
 
     def critic_target(self, batch: Batch) -> Tensor:
         """Return the clipped one-step target [B]: r + γ · mask · min Q'(s', a'), a' ~ π, no entropy."""
@@ -97,12 +140,21 @@ class Sac(nn.Module):
         q = self.critic(batch.features, batch.state, batch.action)
         loss = F.mse_loss(q, target.expand_as(q), reduction="none").mean(1).sum()
         self.critic_optimizer.zero_grad(set_to_none=True)
+        if self.trains_encoder:
+            self.encoder_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.critic_optimizer.step()
+        if self.trains_encoder:
+            self.encoder_optimizer.step()
         return {"critic_loss": loss.detach(), "q": q.detach().mean(), "target": target.mean()}
 
-    def actor_loss(self, batch: Batch, operated_episodes: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return −mean Q / |Q̄| + entropy + anchor + cloning, and its parts."""
+    def actor_loss(
+        self, batch: Batch, operated_episodes: int, anchor_features: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return −mean Q / |Q̄| + entropy + anchor + cloning, and its parts.
+
+        `anchor_features` are what the simulation policy's encoder sees, where the batch's come from another.
+        """
         c = self.config
         action, log_density, mode = self.policy.actor.sample(batch.features, batch.state)
         q = self.critic(batch.features, batch.state, action).mean(0)
@@ -110,7 +162,8 @@ class Sac(nn.Module):
         entropy = -log_density[:, : self.moving].sum(-1)
         improvement = -(q + self.log_temperature.detach().exp() * entropy).mean() / scale
         with torch.no_grad():
-            anchor_mode = torch.tanh(self.anchor(batch.features, batch.state)[0])
+            seen = batch.features if anchor_features is None else anchor_features
+            anchor_mode = self.anchor.mode(seen, batch.state)
         anchor = (mode - anchor_mode).square().sum(-1).mean()
         cloning = (F.huber_loss(mode, batch.action, reduction="none").sum(-1) * batch.human).sum()
         cloning = cloning / batch.human.sum().clamp(min=1.0)
@@ -122,8 +175,15 @@ class Sac(nn.Module):
         info = {"actor_loss": loss.detach(), "entropy": entropy.detach().mean()}
         return loss, info | {"anchor": anchor.detach(), "cloning": cloning.detach()}
 
-    def _update_actor(self, batch: Batch, operated_episodes: int) -> dict[str, Tensor]:
-        loss, info = self.actor_loss(batch, operated_episodes)
+    def _update_actor(
+        self, batch: Batch, operated_episodes: int, images: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        anchor_features = None
+        if images is not None:
+            batch = batch._replace(features=batch.features.detach())
+            with torch.no_grad():
+                anchor_features = torch.cat([self.anchor_encoder(images[c]) for c in self.policy.cameras], -1)
+        loss, info = self.actor_loss(batch, operated_episodes, anchor_features)
         self.actor_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.actor_optimizer.step()
@@ -135,11 +195,12 @@ class Sac(nn.Module):
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by name, for checkpoints."""
-        return {
+        named: dict[str, torch.optim.Optimizer] = {
             "critic": self.critic_optimizer,
             "actor": self.actor_optimizer,
             "temperature": self.temperature_optimizer,
         }
+        return named | ({"encoder": self.encoder_optimizer} if self.trains_encoder else {})
 
 
 def decayed(start: float, end: float, episodes: int, done: int) -> float:

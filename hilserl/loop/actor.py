@@ -42,8 +42,7 @@ class Actor:
         detector: SuccessDetector | None = None,
     ) -> None:
         self._env, self._operator, self._store = env, operator, store
-        self._policy, self._detector = policy, detector
-        self._authority = Authority.HOLDING
+        self._policy, self._detector, self._authority = policy, detector, Authority.HOLDING
         self._session_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
         self._say: Callable[[str], None] = lambda _: None
 
@@ -92,10 +91,9 @@ class Actor:
                     self._wait_for_hardware(session, fault)
                     continue
                 faults = 0
-                if episode is None:  # discarded: do it again
-                    continue
-                done(episode)
-                index += episode.meta.outcome is not Outcome.ABORTED
+                if episode is not None:  # else it was discarded: do it again
+                    done(episode)
+                    index += episode.meta.outcome is not Outcome.ABORTED
 
     def _episode(self, session: SessionConfig, index: int, committer: Committer) -> Episode | None:
         meta = EpisodeMeta(
@@ -137,10 +135,11 @@ class Actor:
         state: OperatorState,
     ) -> Outcome | None:
         """Tick until the episode ends; return how, or None to discard it."""
-        limit = session.max_steps or self._env.task.time_limit_steps
-        paused = 0
+        limit, paused = session.max_steps or self._env.task.time_limit_steps, 0
         if self._detector:
             self._detector.reset()
+        if self._policy:
+            self._policy.begin()
         while True:
             before = self._authority
             self._decide(session, state, running=True)
@@ -187,11 +186,13 @@ class Actor:
         self, session: SessionConfig, observation: Observation, state: OperatorState
     ) -> tuple[np.ndarray, Source, int]:
         """Return the proposed action [4], whose it is, and the version of the weights if it is the policy's."""
-        if self._authority is Authority.HUMAN:
-            return np.array([*state.move, state.gripper], np.float32), Source.HUMAN, -1
-        if self._authority is Authority.POLICY and self._policy is not None:
+        if self._authority is Authority.POLICY and self._policy:
             self._policy.refresh()
             return self._policy.act(observation, explore=session.explore), Source.POLICY, self._policy.version
+        if self._policy:
+            self._policy.see(observation)  # its frame stack has no gap when it is back in control
+        if self._authority is Authority.HUMAN:
+            return np.array([*state.move, state.gripper], np.float32), Source.HUMAN, -1
         return self._env.hold_action(), Source.HOLD, -1
 
     def _ending(self, session: SessionConfig, state: OperatorState, verdict: Verdict, *, last: bool) -> Outcome | None:

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from data.columns import ColumnRange
 from data.errors import UserError
 from data.lint import require_fit
-from data.replay.capacity import GIB, Estimate
-from data.schema import Outcome
+from data.schema import Episode, Outcome, Source
 from data.spec import TaskSpec
 from data.store.reader import AnnotatedReader, open_reader
-from hilserl.agents.features import FeatureReplay, ReplayConfig, feature_layout
 from hilserl.agents.networks import Policy
-from hilserl.agents.policy_file import LoadedPolicy
-from hilserl.agents.sac import Sac, SacConfig
+from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
+from hilserl.agents.policy_file import LoadedPolicy, described
+from hilserl.loop.agents import Agent, AgentConfig, estimate, learns_from_pixels, make_agent
+from hilserl.loop.finite import require_finite
 from hilserl.loop.link import LearnerStatus, Link
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, load_checkpoint, prefixed, under
@@ -31,21 +33,23 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class LearnerConfig:
-    """Pacing and warm start."""
+class LearnerConfig(AgentConfig):
+    """The agent, pacing and warm start."""
 
     baseline_episodes: int = 20  # frozen-policy episodes that must be there before the first update
     critic_updates: int = 1000  # critic-only updates before the actor may change
     utd: float = 3.0  # critic updates per environment step after that
     publish_every: int = 100  # updates between new weights
     checkpoint_every: int = 5  # episodes between checkpoints
+    simulated: bool = False  # episodes are a simulation's own: not linted, and any reward is learned from
     seed: int = 0
-    sac: SacConfig = field(default_factory=SacConfig)
-    replay: ReplayConfig = field(default_factory=ReplayConfig)
 
     def __post_init__(self) -> None:
-        if self.baseline_episodes < 1:
-            raise UserError(f"baseline_episodes is {self.baseline_episodes}; accepted is 1 or more: critics need data")
+        if self.baseline_episodes < 0 or (self.critic_updates > 0 and self.baseline_episodes == 0):
+            raise UserError(
+                f"baseline_episodes is {self.baseline_episodes} with {self.critic_updates} critic_updates; accepted is "
+                "1 or more, as critics need data, or 0 for both: learning without a warm start"
+            )
 
 
 class Learner:
@@ -59,6 +63,7 @@ class Learner:
         config: LearnerConfig,
         *,
         planned_episodes: int = 0,
+        linked: bool = True,
     ) -> None:
         """Make the learner of a run.
 
@@ -66,68 +71,85 @@ class Learner:
             run: where its store, its checkpoints and its link to the actor are.
             task: what the policy is trained for.
             start: the policy, and perhaps critics, to start from.
-            config: pacing, warm start, networks and replay.
+            config: the agent, pacing, warm start.
             planned_episodes: operated episodes to come, for the estimate of memory.
+            linked: an actor in another process wants weights and status.
 
         Raises:
             UserError: the machine has not enough memory for the replay.
         """
-        estimate = _estimate(start.policy, task, config, planned_episodes)
-        estimate.require_memory()
-        _log.log(logging.INFO if estimate.fits else logging.WARNING, "%s", estimate)
+        planned_steps = (config.baseline_episodes + planned_episodes) * task.time_limit_steps
+        needed = estimate(task, start.policy, config, planned_steps)
+        needed.require_memory(config.device if learns_from_pixels(start.policy, config) else "cpu")
+        _log.log(logging.INFO if needed.fits else logging.WARNING, "%s", needed)
         torch.manual_seed(config.seed)
         self._run, self._task, self._config = run, task, config
-        self._sac = Sac(task, config.sac, start.policy)
+        self._agent, self._replay = make_agent(task, start.policy, config)
         if start.critic:
-            self._sac.critic.load_state_dict(start.critic)
-            self._sac.target.load_state_dict(start.critic)
-        self._replay = FeatureReplay(start.policy, config.replay)
-        self._link = Link(run.path)
+            self._agent.critic.load_state_dict(start.critic)
+            self._agent.target.load_state_dict(start.critic)
+        self._link = Link(run.path) if linked else None
         self._store: AnnotatedReader | None = None
         self._columns = ColumnRange(task.observation)
-        self._last_commit = -1  # index of the newest commit looked at
+        self.last_commit = -1  # index of the newest commit looked at
+        self.episodes = 0  # ingested, of any kind
+        self.operated = 0  # online ones among them
+        self.steps = 0  # online steps ingested
         self._baseline = 0  # finished baseline episodes ingested
-        self._operated = 0  # online episodes ingested
-        self._steps = 0  # online steps ingested
         self._checkpointed = 0  # episodes at the last checkpoint
         self._owed = float(config.critic_updates)  # updates due so far: these, then `utd` per online step
         self._published = 0  # version of the newest weights
         self._resuming = False
 
     @property
+    def agent(self) -> Agent:
+        """The networks and their optimisers; the learner goes on changing them."""
+        return self._agent
+
+    @property
+    def policy(self) -> Policy:
+        """What acts."""
+        return self._agent.policy
+
+    @property
     def debt(self) -> int:
         """Updates due for what has been seen; never negative, and 0 while the baseline is incomplete."""
-        return 0 if self._waiting else max(0, int(self._owed) - self._sac.updates)
+        return 0 if self._waiting else max(0, int(self._owed) - self._agent.updates)
 
     @property
     def _waiting(self) -> bool:
         return len(self._replay) == 0 or self._baseline < self._config.baseline_episodes
 
-    def resume(self) -> None:
+    def resume(self) -> dict[str, Any]:
         """Continue from the newest checkpoint: its tensors, then the same episodes in the same order.
+
+        Returns:
+            The info of that checkpoint.
 
         Raises:
             UserError: the run has no checkpoint, or a damaged one.
         """
         tensors, info = load_checkpoint(self._run.path)
-        self._sac.load_state_dict(under("sac", tensors))  # first: its encoder makes the features
-        for name, optimizer in self._sac.optimizers().items():
-            state = {
-                "state": _nested(under(f"optimizer.{name}", tensors)),
-                "param_groups": info["optimizers"][name],
-            }
-            optimizer.load_state_dict(state)
-        self._sac.updates = info["updates"]
+        self._agent.load_state_dict(under("agent", tensors))  # first: its encoder makes the features
+        load_optimizers(self._agent.optimizers(), tensors, info["optimizers"])
+        self._agent.updates = info["updates"]
         self._resuming = True  # until it owes what it should, the actor must not go by its debt
         self.ingest(up_to=info["last_commit"])
         self._resuming = False
         self._owed = info["owed"]
         torch.set_rng_state(tensors["rng.torch"])
+        if "rng.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["rng.cuda"])
         self._replay.set_rng_state(tensors["rng.replay"])
-        self._checkpointed = self._replay.episodes
+        self._checkpointed = self.episodes
+        return info
 
     def run(self, should_stop: Callable[[], bool], metrics: MetricsLog) -> None:
-        """Learn until told to stop; then save everything."""
+        """Learn until told to stop; then save everything.
+
+        Raises:
+            NotFinite: an update went wrong; the checkpoint before it is the newest.
+        """
         self._publish()
         reported_s = 0.0
         while not should_stop():
@@ -136,7 +158,7 @@ class Learner:
                 self.update(min(self.debt, 20), metrics)
             else:
                 time.sleep(0.05)
-            unsaved = self._replay.episodes - self._checkpointed
+            unsaved = self.episodes - self._checkpointed
             if unsaved >= self._config.checkpoint_every * (3 if self.debt else 1):  # rather when nobody waits for it
                 self.checkpoint()
             if time.monotonic() - reported_s > 0.5:
@@ -151,74 +173,104 @@ class Learner:
             if not (self._run.path / "store" / "store.json").exists():
                 return
             self._store = open_reader(self._run.path)
-        for commit in self._store.tail(self._last_commit):
+        for commit in self._store.tail(self.last_commit):
             if up_to is not None and commit.index > up_to:
                 return
-            self._last_commit = commit.index
+            self.last_commit = commit.index
             if commit.kind not in KINDS:
                 continue
             episode = self._store.read(commit)
-            for finding in require_fit(episode, self._task):
-                _log.warning("episode %d (%s), %s", commit.index, commit.uuid, finding)
-            self._columns.add(episode)
-            self._columns.require_varying()
-            self._replay.add(episode)
+            if not self._config.simulated:
+                for finding in require_fit(episode, self._task):
+                    _log.warning("episode %d (%s), %s", commit.index, commit.uuid, finding)
+                self._columns.add(episode)
+                self._columns.require_varying()
+            self._replay.add(_taught(episode))
+            self.episodes += 1
             self._baseline += commit.kind == "baseline" and commit.outcome != Outcome.ABORTED
             if commit.kind == "online":
-                self._operated += 1
-                self._steps += len(episode)
+                self.operated += 1
+                self.steps += len(episode)
                 self._owed += self._config.utd * len(episode)
             self._report()  # many episodes at once would outlast the actor's patience with a silent learner
 
-    def update(self, count: int, metrics: MetricsLog) -> None:
-        """Make `count` updates and publish when it is time."""
-        started_s = time.perf_counter()
-        info: dict[str, torch.Tensor] = {}
-        for _ in range(count):
-            train_actor = self._sac.updates >= self._config.critic_updates
-            info |= self._sac.update(self._replay.sample(), operated_episodes=self._operated, train_actor=train_actor)
-            if self._sac.updates % self._config.publish_every == 0 and train_actor:
-                self._publish()
-        metrics.write(
-            {
-                "updates": self._sac.updates,
-                "steps": self._steps,
-                "episodes": self._operated,
-                "debt": self.debt,
-                "update_ms": 1e3 * (time.perf_counter() - started_s) / count,
-                **{f"train/{k}": float(v) for k, v in info.items()},
-            }
-        )
+    def update(self, count: int, metrics: MetricsLog | None = None) -> dict[str, float]:
+        """Make `count` updates and publish when it is time; return the newest numbers about them.
 
-    def checkpoint(self) -> None:
-        """Save everything that a resume needs."""
-        tensors = prefixed("sac", self._sac.state_dict())
-        tensors |= prefixed("policy", self._sac.policy.state_dict())
-        tensors |= prefixed("critic", self._sac.critic.state_dict())
-        tensors |= {"rng.torch": torch.get_rng_state(), "rng.replay": self._replay.rng_state()}
-        groups: dict[str, Any] = {}
-        for name, optimizer in self._sac.optimizers().items():
-            state = optimizer.state_dict()
-            groups[name] = state["param_groups"]
-            tensors |= {f"optimizer.{name}.{i}.{k}": v for i, p in state["state"].items() for k, v in p.items()}
-        info = {
-            "spec": json.loads(self._task.to_json()),
-            "updates": self._sac.updates,
-            "owed": self._owed,
-            "last_commit": self._last_commit,
-            "operated_episodes": self._operated,
-            "steps": self._steps,
-            "optimizers": groups,
+        Raises:
+            NotFinite: a loss or a weight is NaN or infinite.
+        """
+        started_s = time.perf_counter()
+        info: dict[str, Tensor] = {}
+        for _ in range(count):
+            train_actor = self._agent.updates >= self._config.critic_updates
+            info |= self._agent.update(
+                self._replay.sample(),  # type: ignore[arg-type]
+                operated_episodes=self.operated,
+                steps=self.steps,
+                train_actor=train_actor,
+            )
+            if self._agent.updates % self._config.publish_every == 0 and train_actor:
+                self._publish()
+        numbers = {f"train/{k}": float(v) for k, v in info.items()}
+        row = {
+            "updates": self._agent.updates,
+            "steps": self.steps,
+            "episodes": self.operated,
+            "debt": self.debt,
+            "update_ms": 1e3 * (time.perf_counter() - started_s) / count,
+            **numbers,
         }
-        self._run.save_checkpoint(tensors, info)
-        self._checkpointed = self._replay.episodes
+        if metrics is not None:
+            metrics.write(row)
+        wrong = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
+        if wrong:
+            self._require_finite(self._agent.state_dict(), ", ".join(wrong))
+        return row
+
+    def checkpoint(self, extra: Mapping[str, Any] | None = None, *, keep: int = 3, best: bool = False) -> None:
+        """Save everything that a resume needs, and `extra` beside it; see `RunDirectory.save_checkpoint`.
+
+        Raises:
+            NotFinite: there is NaN or infinity in it; nothing was saved.
+        """
+        tensors, groups = optimizer_tensors(self._agent.optimizers())
+        tensors |= prefixed("agent", self._agent.state_dict())
+        tensors |= prefixed("policy", self.policy.state_dict())
+        tensors |= prefixed("critic", self._agent.critic.state_dict())
+        self._require_finite(tensors)
+        tensors |= {"rng.torch": torch.get_rng_state(), "rng.replay": self._replay.rng_state()}
+        if self._config.device != "cpu":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state()
+        info = {
+            **described(self.policy, self._task),
+            "updates": self._agent.updates,
+            "owed": self._owed,
+            "last_commit": self.last_commit,
+            "operated_episodes": self.operated,
+            "steps": self.steps,
+            "optimizers": groups,
+            **(extra or {}),
+        }
+        self._run.save_checkpoint(tensors, info, keep, best)
+        self._checkpointed = self.episodes
 
     def _publish(self) -> None:
-        self._published = self._sac.updates
-        self._link.publish_weights(self._sac.policy.actor.state_dict(), self._published)
+        if self._link is None:
+            return
+        self._published = self._agent.updates
+        whole = learns_from_pixels(self.policy, self._config)
+        weights = (self.policy if whole else self.policy.actor).state_dict()
+        self._require_finite(weights)
+        self._link.publish_weights(weights, self._published)
+
+    def _require_finite(self, tensors: Mapping[str, Tensor], what: str = "") -> None:
+        require_finite(tensors, self._agent.updates, self._run.checkpoints, what)
 
     def _report(self) -> None:
-        updates, config = self._sac.updates, self._config
+        if self._link is None:
+            return
+        updates, config = self._agent.updates, self._config
         phase = (
             "resuming"
             if self._resuming
@@ -228,20 +280,10 @@ class Learner:
             if updates < config.critic_updates
             else "training"
         )
-        self._link.report(LearnerStatus(phase, updates, self.debt, self._replay.episodes, self._published))
+        self._link.report(LearnerStatus(phase, updates, self.debt, self.episodes, self._published))
 
 
-def _estimate(policy: Policy, task: TaskSpec, config: LearnerConfig, planned_episodes: int) -> Estimate:
-    """Return what the replay of a session will need when every episode runs into its time limit."""
-    planned = (config.baseline_episodes + planned_episodes) * task.time_limit_steps
-    layout = feature_layout(policy, config.replay)
-    return Estimate.of(layout, int(config.replay.capacity_gib * GIB), task.time_limit_steps, planned)
-
-
-def _nested(flat: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
-    """Turn {"0.exp_avg": t} into {0: {"exp_avg": t}}."""
-    nested: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in flat.items():
-        index, key = name.split(".", 1)
-        nested.setdefault(int(index), {})[key] = tensor
-    return nested
+def _taught(episode: Episode) -> Episode:
+    """Return the episode with a scripted expert's steps counted as a person's: both are there to be copied."""
+    expert = episode.source == Source.EXPERT
+    return replace(episode, source=np.where(expert, np.uint8(Source.HUMAN), episode.source))

@@ -11,7 +11,7 @@ from hilserl.loop.link import Link
 
 
 class PolicyRunner:
-    """Acts with a policy; when it has a link, it takes the learner's newest actor weights."""
+    """Acts with a policy; when it has a link, it takes the learner's newest weights."""
 
     def __init__(self, policy: Policy, seed: int, link: Link | None = None) -> None:
         self._policy, self._link = policy.eval(), link
@@ -19,11 +19,20 @@ class PolicyRunner:
         self.version = 0
 
     def refresh(self) -> None:
-        """Load newer actor weights if there are any; the encoder is frozen and stays."""
+        """Load newer weights if there are any: of the actor alone while the encoder is frozen, else of the policy."""
         newer = self._link.newer_weights() if self._link else None
         if newer is not None:
             weights, self.version = newer
-            self._policy.actor.load_state_dict(weights)
+            whole = any(name.startswith("encoder.") for name in weights)
+            (self._policy if whole else self._policy.actor).load_state_dict(weights)
+
+    def begin(self) -> None:
+        """Start an episode: the frames of the last one are forgotten."""
+        self._policy.begin()
+
+    def see(self, observation: Observation) -> None:
+        """Take in an observation that someone else acts on, so that a frame stack has no gap."""
+        self._policy.see(observation)
 
     def act(self, observation: Observation, *, explore: bool) -> np.ndarray:
         """Return an action float32 [A]: a sample when exploring, else the mode."""

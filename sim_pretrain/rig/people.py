@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from data.errors import UserError
 
 if TYPE_CHECKING:
-    from sim_pretrain.world import Truth
+    from sim_pretrain.tasks import SimTask
+    from sim_pretrain.truth import Truth
 
 _LONGEST_LINE = 65536
 _LONGEST_PATH = 107  # of a Unix domain socket, in bytes
@@ -113,9 +114,9 @@ class LineServer:
 class Judge:
     """Watches episodes and records how they truly ended: one JSON line each, on disk before it answers."""
 
-    def __init__(self, path: Path):
-        """Append to the file at `path`."""
-        self._path = path
+    def __init__(self, path: Path, task: SimTask):
+        """Append to the file at `path` when the goal of `task` was reached, and when not."""
+        self._path, self._task = path, task
         self._open: dict[str, tuple[bool, float]] = {}  # by tag: success so far, greatest height so far [m]
 
     @property
@@ -125,12 +126,12 @@ class Judge:
 
     def begin(self, tag: str, truth: Truth) -> None:
         """Watch an episode; beginning a tag again forgets what was seen."""
-        self._open[tag] = (truth.success, truth.cube_m[2])
+        self._open[tag] = (self._task.reached(truth), truth.cube_m[2])
 
     def look(self, truth: Truth) -> None:
         """Take in one moment of all the open episodes."""
         for tag, (success, height_m) in self._open.items():
-            self._open[tag] = (success or truth.success, max(height_m, truth.cube_m[2]))
+            self._open[tag] = (success or self._task.reached(truth), max(height_m, truth.cube_m[2]))
 
     def end(self, tag: str, truth: Truth) -> dict[str, Any]:
         """Return and record the verdict; `success` is whether it was reached at any moment since `begin`.
@@ -142,7 +143,7 @@ class Judge:
             raise ValueError(f"episode {tag!r} is not watched, {sorted(self._open)} are; send begin first")
         self.look(truth)
         success, height_m = self._open.pop(tag)
-        verdict = {"tag": tag, "success": success, "lost": truth.lost, "max_height_m": height_m}
+        verdict = {"tag": tag, "success": success, "lost": self._task.lost(truth), "max_height_m": height_m}
         with self._path.open("a") as file:
             file.write(json.dumps(verdict) + "\n")
             file.flush()

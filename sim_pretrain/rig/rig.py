@@ -37,7 +37,7 @@ from sim_pretrain.scene import WorldProfile, read_profile
 
 _MEMORY = Path("/dev/shm")
 _NICE = 5  # physics can wait for a busy core; the motors, a process of their own, have to answer in time
-_BATCH_S = 0.004  # simulated time per batch: two physics steps
+_BATCH_S = 0.004  # simulated time per batch: one physics step
 _LOOK_S = 0.02  # how often the judge looks
 _CATCH_UP_S = 0.1  # more simulated time than this behind is given up instead of made good
 _REPORT_S = 5.0
@@ -83,7 +83,10 @@ class Rig:
             announcement = self._directory / "rig.json"
             announcement.unlink(missing_ok=True)  # of a rig that was killed
             self._resources.callback(announcement.unlink, missing_ok=True)
-            from sim_pretrain.world import World  # MuJoCo is slow to import: not for --help
+            from sim_pretrain.tasks import find_task  # MuJoCo is slow to import: not for --help
+            from sim_pretrain.world import World
+
+            self._task = find_task("lift")
 
             profile = config.read_profile()
             self._world = World(profile, config.seed)
@@ -100,7 +103,7 @@ class Rig:
             self._resources.callback(port.unlink, missing_ok=True)  # should the bus process not do it
             self._bus = self._resources.enter_context(BusProcess(memory, port))
             self._clock = SharedClock(self._shared("clock"), create=True)
-            self._judge = Judge(self._directory / "truth.jsonl")
+            self._judge = Judge(self._directory / "truth.jsonl", self._task)
             server = LineServer(self._directory / "people.sock", self._obey)
             self._people = self._resources.enter_context(server)
             undo.pop_all()
@@ -208,7 +211,9 @@ class Rig:
     def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("op"):
             case "truth":
-                return {**asdict(self._world.truth()), "time_s": self._world.time_s}
+                truth, task = self._world.truth(), self._task
+                verdict = {"grasped": truth.grasped, "success": task.reached(truth), "lost": task.lost(truth)}
+                return {**asdict(truth), **verdict, "time_s": self._world.time_s}
             case "place":
                 pose = [float(request[key]) for key in ("x_m", "y_m", "yaw_rad")]
                 if not all(map(math.isfinite, pose)):

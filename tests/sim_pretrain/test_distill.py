@@ -1,4 +1,4 @@
-"""A tiny distillation: what comes out of it, not how good it is."""
+"""A tiny distillation: what comes out of it, not how good it is, and that a killed one goes on to the same numbers."""
 
 import dataclasses
 
@@ -8,93 +8,179 @@ import torch
 
 from data.schema import Source
 from hilserl.agents.networks import Policy
+from hilserl.agents.policy_file import load_policy
 from hilserl.agents.sac import Sac, SacConfig
-from sim_pretrain.distill import DistillConfig, distill, mute_previous_action
-from sim_pretrain.rollout import rollout
+from hilserl.metrics import MetricsLog, read_metrics
+from hilserl.runs import RunDirectory, load_checkpoint, under
+from sim_pretrain.cloning import CloningConfig, mute_previous_action
+from sim_pretrain.collect import Collector, Driver
+from sim_pretrain.distill import Distillation, DistillConfig, golden
+from sim_pretrain.env import EnvConfig
+from sim_pretrain.randomize import Randomization
+from sim_pretrain.rollout import Phase, rollout
+from sim_pretrain.shards import load_shard, save_shard
+from sim_pretrain.tasks import TASKS
 
+TASK = dataclasses.replace(TASKS["lift"], spec=dataclasses.replace(TASKS["lift"].spec, time_limit_steps=10))
 TINY = DistillConfig(
-    expert_episodes=2, rounds=1, round_episodes=1, cloning_updates=4, round_updates=3, batch_size=16, critic_updates=2
-)
+    teacher_episodes=3, rounds=2, round_episodes=2, cloning_updates=6, round_updates=4, critic_episodes=2,
+    critic_updates=3, evaluate=2, cloning=CloningConfig(batch_size=16),
+)  # fmt: skip
+ENV = EnvConfig(TASK, randomization=Randomization())
 
 
 @pytest.fixture(scope="module")
-def short_task():
-    from hilserl.tasks import lift_task
-
-    return dataclasses.replace(lift_task(), time_limit_steps=12)
-
-
-@pytest.fixture(scope="module")
-def result(short_task):
-    from sim_pretrain.world import World
-
+def sim():
     torch.set_num_threads(1)
-    world = World()
-    yield distill(world, short_task, TINY)
-    world.close()
+    with Collector(ENV, 1) as collector:
+        yield collector
 
 
-def first_weights(policy: Policy, where: slice, spec) -> torch.Tensor:
-    offset = policy.actor.head.size - spec.state_dim
+def made(path, sim, config=TINY) -> Distillation:
+    return Distillation(RunDirectory(path), TASK, sim, config, {"note": "test"})
+
+
+@pytest.fixture(scope="module")
+def whole(sim, tmp_path_factory):
+    """An uninterrupted distillation: its folder, itself and its result."""
+    path = tmp_path_factory.mktemp("distill") / "run"
+    distillation = made(path, sim)
+    with MetricsLog(path / "metrics.jsonl") as metrics:
+        while not distillation.finished:
+            distillation.step(metrics)
+    return path, distillation, distillation.finish(2)
+
+
+def first_weights(policy: Policy, where: slice) -> torch.Tensor:
+    offset = policy.actor.head.size - TASK.spec.observation.state_dim
     return policy.actor.body[0].weight[:, offset + where.start : offset + where.stop]
 
 
-def test_the_muted_slice_is_the_previous_action(short_task):
-    policy = Policy(short_task.observation, 4)
-    where = mute_previous_action(policy, short_task)
-    assert where == slice(short_task.observation.state_dim - 4, short_task.observation.state_dim)
-    assert not first_weights(policy, where, short_task.observation).any()
+def test_the_muted_slice_is_the_previous_action():
+    policy = Policy(TASK.spec.observation, 4)
+    where = mute_previous_action(policy, TASK.spec)
+    assert where == slice(TASK.spec.observation.state_dim - 4, TASK.spec.observation.state_dim)
+    assert not first_weights(policy, where).any()
     others = policy.actor.body[0].weight[:, : -(where.stop - where.start)]
     assert (others != 0).float().mean() > 0.99
 
 
-def test_training_leaves_the_previous_action_without_effect(result, short_task):
-    policy, _, runs = result
-    where = slice(short_task.observation.state_dim - 4, short_task.observation.state_dim)
-    assert not first_weights(policy, where, short_task.observation).any()
-    episode = runs[0].episode
-    features = policy.encode(torch.from_numpy(np.stack([episode.images["wrist"][:3]], 1)))
-    state = torch.from_numpy(episode.state[:3].copy())
-    before = policy.actor(features, state)[0]
-    state[:, where] = torch.tensor([1.0, -1.0, 0.5, -1.0])
-    torch.testing.assert_close(policy.actor(features, state)[0], before, rtol=0, atol=0)
-    state[:, 0] += 0.2  # whereas the rest of the state does matter
-    assert (policy.actor(features, state)[0] - before).abs().max() > 1e-4
+def test_training_leaves_the_previous_action_without_effect(whole):
+    _, _, done = whole
+    where = slice(TASK.spec.observation.state_dim - 4, TASK.spec.observation.state_dim)
+    assert not first_weights(done.policy, where).any()
 
 
-def test_the_critics_load(result, short_task):
-    policy, critics, _ = result
-    sac = Sac(short_task, SacConfig(), policy)
-    fresh = {k: v.clone() for k, v in sac.critic.state_dict().items()}
-    sac.critic.load_state_dict(critics)
-    assert all(torch.isfinite(v).all() for v in critics.values())
-    assert any((critics[k] != fresh[k]).any() for k in critics)
+def test_the_result_is_a_policy_that_loads_anywhere(whole):
+    path, _, done = whole
+    loaded = load_policy(path, TASK.spec)  # the run itself: its newest checkpoint
+    assert loaded.golden and loaded.info["note"] == "test"
+    for name, tensor in done.policy.state_dict().items():
+        torch.testing.assert_close(loaded.policy.state_dict()[name], tensor, rtol=0, atol=0)
+    sac = Sac(TASK.spec, SacConfig(), loaded.policy)
+    sac.critic.load_state_dict(loaded.critic)
+    assert loaded.info["calibration"]["steps"] > 0 and loaded.info["evaluation"]["n"] == 2
 
 
-def test_the_rollouts_are_labelled_episodes(result, short_task):
-    _, _, runs = result
-    assert len(runs) == 3
-    for run in runs:
-        assert run.expert.shape == run.episode.executed.shape
-        assert run.episode.meta.spec_fingerprint == short_task.fingerprint
-        assert set(run.episode.images) == set(short_task.observation.policy_cameras)
-    assert all(set(r.episode.source) == {Source.EXPERT} for r in runs[:2])
-    assert set(runs[2].episode.source) <= {Source.EXPERT, Source.POLICY} and Source.POLICY in runs[2].episode.source
-    assert any((r.episode.proposed != r.expert).any() for r in runs[:2])  # perturbed, while the label is not
+def test_every_round_is_measured(whole):
+    path, *_ = whole
+    rows = read_metrics(path / "metrics.jsonl")
+    assert [r["round"] for r in rows] == [0, 1, 2]
+    assert [r["updates"] for r in rows] == [6, 10, 14]
+    assert [r["episodes"] for r in rows] == [3, 5, 7]
 
 
-def test_the_policy_gives_actions(result):
-    policy, _, runs = result
-    episode = runs[0].episode
-    from data.schema import Observation
+@pytest.mark.parametrize("rounds_before", [1, 2])
+def test_a_killed_run_goes_on_to_the_same_numbers(whole, sim, tmp_path, rounds_before):
+    path, _, done = whole
+    with MetricsLog(tmp_path / "m.jsonl") as metrics:
+        first = made(tmp_path / "run", sim)
+        for _ in range(rounds_before):
+            first.step(metrics)
+        del first
+        again = made(tmp_path / "run", sim)
+        assert again.rounds_done == rounds_before
+        while not again.finished:
+            again.step(metrics)
+    again.finish(2)
+    ours, _ = load_checkpoint(tmp_path / "run")
+    theirs, _ = load_checkpoint(path)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0)
 
-    action = policy.act(Observation({c: i[0] for c, i in episode.images.items()}, episode.state[0], 0.0))
-    assert action.shape == (4,) and np.abs(action).max() <= 1.0
+
+def test_a_round_that_was_simulated_is_not_simulated_again(whole, sim, tmp_path):
+    with MetricsLog(tmp_path / "m.jsonl") as metrics:
+        made(tmp_path / "run", sim).step(metrics)
+        before = (tmp_path / "run" / "rounds" / "000" / "tensors.safetensors").stat().st_mtime_ns
+        for checkpoint in (tmp_path / "run" / "checkpoints").iterdir():  # killed before its first checkpoint
+            checkpoint.rename(tmp_path / f"gone-{checkpoint.name}")
+        made(tmp_path / "run", sim).step(metrics)
+    assert (tmp_path / "run" / "rounds" / "000" / "tensors.safetensors").stat().st_mtime_ns == before
 
 
-def test_an_untouched_rollout_ends_with_the_time(new_world, short_task):
-    world = new_world()
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_round(sim, tmp_path):
+    with MetricsLog(tmp_path / "m.jsonl") as metrics:
+        distillation = made(tmp_path / "run", sim)
+        distillation.step(metrics)
+        kept, _ = load_checkpoint(tmp_path / "run")
+        distillation._rollouts[0].expert[:] = np.nan
+        with pytest.raises(FloatingPointError, match="loss is nan"):
+            distillation.step(metrics)
+    newest, _ = load_checkpoint(tmp_path / "run")
+    assert all(torch.isfinite(t).all() for t in under("policy", newest).values())
+    torch.testing.assert_close(newest["policy.actor.mean.weight"], kept["policy.actor.mean.weight"])
+
+
+def test_the_teacher_labels_whoever_drives(sim):
+    (perturbed,) = sim.run(Driver(perturbed=1.0), [0])
+    assert set(perturbed.episode.source) == {Source.EXPERT}
+    assert (perturbed.episode.proposed[:, :3] != perturbed.expert[:, :3]).any()  # the label is without the noise
+    policy = Policy(TASK.spec.observation, 4)
+    (mixed,) = sim.run(Driver(student=0.5), [0], policy)
+    assert set(mixed.episode.source) == {Source.EXPERT, Source.POLICY}
+    by_teacher = mixed.episode.source == Source.EXPERT
+    np.testing.assert_array_equal(mixed.episode.proposed[by_teacher], mixed.expert[by_teacher])
+
+
+def test_more_workers_give_the_same_episodes_and_one_that_fails_says_why(sim):
+    seeds, driver = [4, 5, 6], Driver(student=0.5, perturbed=0.3)
+    torch.manual_seed(0)
+    policy = Policy(TASK.spec.observation, 4)
+    with Collector(ENV, 2) as two:
+        for alone, together in zip(sim.run(driver, seeds, policy), two.run(driver, seeds, policy), strict=True):
+            np.testing.assert_array_equal(alone.episode.images["wrist"], together.episode.images["wrist"])
+            np.testing.assert_array_equal(alone.episode.executed, together.episode.executed)
+            np.testing.assert_array_equal(alone.expert, together.expert)
+        three_actions = Policy(TASK.spec.observation, 3)
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            list(two.run(driver, [7], three_actions))
+
+
+def test_a_shard_comes_back_as_it_was(sim, tmp_path):
+    runs = list(sim.run(Driver(perturbed=0.3), [1, 2]))
+    save_shard(tmp_path / "000", runs)
+    for before, after in zip(runs, load_shard(tmp_path / "000", TASK.spec), strict=True):
+        assert (after.phase, after.max_height_m, after.held_s) == (before.phase, before.max_height_m, before.held_s)
+        np.testing.assert_array_equal(after.expert, before.expert)
+        for name, array in vars(before.episode).items():
+            if isinstance(array, np.ndarray):
+                np.testing.assert_array_equal(getattr(after.episode, name), array, err_msg=name)
+        np.testing.assert_array_equal(after.episode.images["wrist"], before.episode.images["wrist"])
+
+
+def test_an_untouched_rollout_ends_with_the_time():
+    env = EnvConfig(TASK, blind=True).make()
     idle = np.array([0, 0, 0, 1], np.float32)
-    run = rollout(world, short_task, lambda o, t: (idle, Source.POLICY), lambda t: idle, np.random.default_rng(0))
-    assert len(run.episode) == 12
+    run = rollout(env, lambda o, t: (idle, Source.POLICY), lambda t: idle, 0)
+    assert len(run.episode) == TASK.spec.time_limit_steps and run.phase is Phase.MISSED
     assert run.episode.truncated[-1] and not run.episode.terminated.any() and not run.episode.reward.any()
+
+
+def test_golden_observations_are_spread_over_the_episodes(sim):
+    runs = list(sim.run(Driver(), [1, 2, 3, 4]))
+    kept = golden(runs)
+    assert len(kept) == 32
+    np.testing.assert_array_equal(kept[0].state, runs[0].episode.state[0])
+    np.testing.assert_array_equal(kept[-1].state, runs[-1].episode.state[len(runs[-1].episode) - 1])

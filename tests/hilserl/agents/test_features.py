@@ -17,7 +17,7 @@ from data.replay.capacity import GIB
 from data.schema import Episode, EpisodeMeta, Outcome, Source
 from data.spec import TaskSpec
 from hilserl.agents.features import FeatureReplay, ReplayConfig, encode_copies, feature_layout, random_shift
-from hilserl.agents.networks import Policy
+from hilserl.agents.networks import NetworkConfig, Policy
 
 NewPolicy = Callable[..., Policy]
 Plan = tuple[int, Outcome, str, float, int]  # length, outcome, kind, share of human steps, seed
@@ -26,13 +26,14 @@ Plan = tuple[int, Outcome, str, float, int]  # length, outcome, kind, share of h
 class Eyes:
     """Stands in for a policy of two actions: its features are the colour in the middle of the image."""
 
-    cameras = ("wrist",)
+    cameras: tuple[str, ...] = ("wrist",)
+    config = NetworkConfig()
     features = 3
     actor = SimpleNamespace(head=SimpleNamespace(centre=torch.zeros(2)), mean=SimpleNamespace(out_features=2))
 
     def encode(self, images: Tensor) -> Tensor:
-        middle = images.shape[2] // 2
-        return images[:, 0, middle, middle].float()
+        middle = images.shape[3] // 2
+        return images[:, 0, 0, middle, middle].float()
 
 
 def labelled(number: int, plan: Plan) -> Episode:
@@ -241,7 +242,7 @@ def test_both_cameras_of_a_policy_are_cached_in_its_order(count: int) -> None:
         features = count
 
         def encode(self, images: Tensor) -> Tensor:
-            return images[:, :, 0, 0, 2].float()
+            return images[:, :, 0, 0, 0, 2].float()
 
     episode = labelled(0, (4, Outcome.TIMEOUT, "online", 0.0, 0))
     episode = Episode(**(vars(episode) | {"images": {**episode.images, "front": 100 + episode.images["wrist"]}}))

@@ -11,7 +11,7 @@ from torch.distributions.transforms import TanhTransform
 from torch.nn import functional as F
 
 from data.spec import CameraSpec, TaskSpec
-from hilserl.agents.networks import CriticEnsemble, EnsembleLinear, Head, Policy
+from hilserl.agents.networks import CriticEnsemble, EnsembleLinear, Head, NetworkConfig, Policy
 
 
 def test_ensemble_linear_is_separate_linear_layers() -> None:
@@ -47,7 +47,7 @@ def test_critics_see_action_state_and_image(task: TaskSpec) -> None:
 
 
 def test_state_is_normalised_to_its_physical_range(task: TaskSpec) -> None:
-    head = Head(32, task.observation)
+    head = Head(32, task.observation, NetworkConfig())
     state = torch.tensor([[-1.0, 0.0, 1.0, 0.0], [0.5, 100.0, -100.0, 4.0]])
     found = head(torch.zeros(2, 32), state)[:, 64:]
     assert found.tolist() == [[-1.0, 0.0, 1.0, -1.0], [0.5, 3.0, -3.0, 1.0]]
@@ -99,8 +99,8 @@ def test_two_cameras_are_encoded_in_order_and_must_share_a_size(task: TaskSpec) 
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 2, 47, 47, 3), np.uint8))
     features = policy.encode(images)
     assert features.shape == (2, 64) and policy.features == 64
-    torch.testing.assert_close(features[:, :32], policy.encoder(images[:, 0]), atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(features[:, 32:], policy.encoder(images[:, 1]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(features[:, :32], policy.encoder(images[:, :1]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(features[:, 32:], policy.encoder(images[:, 1:]), atol=1e-5, rtol=1e-4)
     cameras = (task.observation.cameras[0], CameraSpec("front", (0.0, 0.0, 1.0, 1.0), 64))
     with pytest.raises(ValueError, match=r"share one size.*\[47, 64\]"):
         Policy(replace(both, cameras=cameras), 4)

@@ -94,7 +94,7 @@ def run(new_run: Callable[[str], Run]) -> Run:
 
 
 def actor_of(learner: Learner) -> dict[str, torch.Tensor]:
-    return {k: v.clone() for k, v in learner._sac.policy.actor.state_dict().items()}
+    return {k: v.clone() for k, v in learner._agent.policy.actor.state_dict().items()}
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -136,7 +136,7 @@ def test_critics_first_and_alone_then_the_ratio(run: Run) -> None:
     learner.ingest()
     assert learner.debt == 6
     run.work(learner)
-    assert learner._sac.updates == 6 and learner.debt == 0
+    assert learner._agent.updates == 6 and learner.debt == 0
     assert same(actor_of(learner), untouched)
     assert "train/actor_loss" not in read_metrics(run.directory.metrics_path)[-1]
 
@@ -181,9 +181,9 @@ def test_the_loop_pays_its_debt_never_runs_ahead_and_saves(run: Run) -> None:
     learner, idle, phases = run.learner(), [], []
 
     def should_stop() -> bool:
-        phases.append(learner._sac.updates)
-        if learner._replay.episodes and not learner.debt:
-            idle.append(learner._sac.updates)
+        phases.append(learner._agent.updates)
+        if learner.episodes and not learner.debt:
+            idle.append(learner._agent.updates)
         return len(idle) == 4
 
     learner.run(should_stop, run.metrics)
@@ -200,17 +200,17 @@ def test_the_loop_pays_its_debt_never_runs_ahead_and_saves(run: Run) -> None:
 def test_status_names_the_version_that_was_published(run: Run) -> None:
     run.add("baseline", "baseline", "online")
     learner = run.learner(replace(CONFIG, publish_every=5))
-    learner.run(lambda: bool(learner._sac.updates) and not learner.debt, run.metrics)
+    learner.run(lambda: bool(learner._agent.updates) and not learner.debt, run.metrics)
     assert (run.status().updates, run.status().version) == (12, 10)
     found = Link(run.directory.path).newer_weights()
     assert found is not None and found[1] == 10
 
 
 def test_critics_of_the_start_policy_are_taken_over(run: Run) -> None:
-    critic = {k: v + 1.0 for k, v in run.learner()._sac.critic.state_dict().items()}
+    critic = {k: v + 1.0 for k, v in run.learner()._agent.critic.state_dict().items()}
     learner = run.learner(critic=critic)
-    assert same(learner._sac.critic.state_dict(), critic)
-    assert same(learner._sac.target.state_dict(), critic)
+    assert same(learner._agent.critic.state_dict(), critic)
+    assert same(learner._agent.target.state_dict(), critic)
 
 
 # resume
@@ -218,15 +218,15 @@ def test_critics_of_the_start_policy_are_taken_over(run: Run) -> None:
 
 def everything(learner: Learner) -> dict[str, Any]:
     """All that decides how a learner goes on, and what it draws next."""
-    state: dict[str, Any] = {f"sac.{k}": v for k, v in learner._sac.state_dict().items()}
-    for name, optimizer in learner._sac.optimizers().items():
+    state: dict[str, Any] = {f"agent.{k}": v for k, v in learner._agent.state_dict().items()}
+    for name, optimizer in learner._agent.optimizers().items():
         saved = optimizer.state_dict()
         state |= {f"{name}.{i}.{k}": v for i, p in saved["state"].items() for k, v in p.items()}
         groups = [{k: list(v) if k == "betas" else v for k, v in g.items()} for g in saved["param_groups"]]
         state[f"{name}.groups"] = groups
     state |= {"rng.torch": torch.get_rng_state(), "rng.replay": learner._replay.rng_state()}
     state |= {f"frames.{k}": learner._replay._frames[k] for k in ("features", "state")}
-    state |= {n: getattr(learner, n) for n in ("debt", "_owed", "_steps", "_operated", "_last_commit")}
+    state |= {n: getattr(learner, n) for n in ("debt", "_owed", "steps", "operated", "last_commit")}
     return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 
 
@@ -266,7 +266,7 @@ def test_a_resumed_run_is_the_same_run(new_run: Callable[[str], Run], cut: int, 
         broken.work(learner, updates)
     found = everything(learner)
 
-    assert learner._sac.updates == 24 and found.keys() == expected.keys()
+    assert learner._agent.updates == 24 and found.keys() == expected.keys()
     tensors = {k for k, v in expected.items() if isinstance(v, torch.Tensor)}
     assert [k for k in tensors if not torch.equal(found[k], expected[k])] == []
     assert {k: found[k] for k in found.keys() - tensors} == {k: expected[k] for k in expected.keys() - tensors}
@@ -279,7 +279,7 @@ def test_a_checkpoint_is_made_every_few_episodes(run: Run) -> None:
         if not learner.debt and len(seen) < 3:
             seen.append(len(numbered(run.directory.checkpoints)))
             run.add("baseline", "online")
-        return len(seen) == 3 and learner._replay.episodes == 6 and not learner.debt
+        return len(seen) == 3 and learner.episodes == 6 and not learner.debt
 
     learner.run(should_stop, run.metrics)
     assert seen == [0, 1, 2]

@@ -13,20 +13,26 @@ import pytest
 from data.errors import UserError
 from sim_pretrain.rig.client import RigClient
 from sim_pretrain.rig.people import Judge, LineServer
-from sim_pretrain.world import Truth
+from sim_pretrain.tasks import TASKS
+from sim_pretrain.truth import Truth
 
-LYING = Truth((0.2, 0.0, 0.015), 0.0, (0.2, 0.0, 0.1), 0.5, grasped=False, success=False, lost=False)
-LIFTED = replace(LYING, cube_m=(0.2, 0.0, 0.09), grasped=True, success=True)
+LYING = Truth(
+    cube_m=(0.2, 0.0, 0.015), cube_yaw_rad=0.0, cube_tilt_rad=0.0, cube_speed_m_s=0.0, cube_half_m=0.015,
+    ee_m=(0.2, 0.0, 0.1), gripper_rad=0.5, static_pad_m=(0.2, 0.02, 0.1), moving_pad_m=(0.2, -0.02, 0.1),
+    static_touch=False, moving_touch=False, target_m=None,
+)  # fmt: skip
+LIFTED = replace(LYING, cube_m=(0.2, 0.0, 0.09), static_touch=True, moving_touch=True)
+GONE = replace(LYING, cube_m=(0.5, 0.0, -0.2))
 
 
 def test_success_is_latched_from_begin_to_end_and_recorded(tmp_path: Path) -> None:
-    judge = Judge(tmp_path / "truth.jsonl")
+    judge = Judge(tmp_path / "truth.jsonl", TASKS["lift"])
     judge.look(LIFTED)  # before any episode
     judge.begin("a", LYING)
     judge.begin("b", LYING)
     first = judge.end("a", LYING)
     judge.look(LIFTED)
-    second = judge.end("b", replace(LYING, lost=True))
+    second = judge.end("b", GONE)
     assert first == {"tag": "a", "success": False, "lost": False, "max_height_m": 0.015}
     assert second == {"tag": "b", "success": True, "lost": True, "max_height_m": 0.09}
     lines = (tmp_path / "truth.jsonl").read_text().splitlines()

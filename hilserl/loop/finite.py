@@ -1,0 +1,42 @@
+"""Learning that has gone wrong is stopped before anybody acts on it or saves it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from data.errors import UserError
+from hilserl.runs import numbered
+
+NAMED = 8  # tensors that a message lists
+
+
+class NotFinite(UserError):
+    """Learning has made NaN or infinity; nothing of it was saved or published."""
+
+
+def require_finite(tensors: Mapping[str, Tensor], updates: int, checkpoints: Path, what: str = "") -> None:
+    """Check all floating-point tensors; a millisecond for a million numbers.
+
+    Args:
+        tensors: by name.
+        updates: how many were made, for the message.
+        checkpoints: folder of the run's checkpoints, for the message.
+        what: a number that is already known to be wrong.
+
+    Raises:
+        NotFinite: one of them, or `what`, is not finite; the message names them and what is left to go on from.
+    """
+    bad = [name for name, t in tensors.items() if t.is_floating_point() and not bool(t.isfinite().all())]
+    if not bad and not what:
+        return
+    newest = [folder.name for folder in numbered(checkpoints)]
+    kept = f"Checkpoint {newest[-1]} is from before that and stays" if newest else "There is no checkpoint yet"
+    more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+    raise NotFinite(
+        f"after {updates} updates {what or 'there is NaN or infinity'}; tensors that are not finite: "
+        f"{', '.join(bad[:NAMED]) or 'none'}{more}.\n{kept}; every episode is in the store. Go on with --resume; if it "
+        "happens again, start another run with smaller learning rates."
+    )
