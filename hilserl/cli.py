@@ -34,6 +34,9 @@ COMMANDS = {
         "sim_pretrain.pretrain", "Make the policy in simulation (`--method=distill`); needs no hardware."
     ),
     "pretrain demos": Command("sim_pretrain.demos", "Fill a store with demonstrations of the scripted expert."),
+    "setup camera-fit": Command(
+        "sim_pretrain.setup_camera_fit", "Find the wrist camera's mount and field of view from frames of a board."
+    ),
     "record": Command(
         "hilserl.commands.record",
         "Record episodes; hold Y (gamepad) while the task is done to label success.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -16,17 +17,10 @@ from hilserl.robot.kinematics import chain
 from sim_pretrain.camera_residuals import View
 from sim_pretrain.charuco import Board, BoardDetector
 
+if TYPE_CHECKING:
+    from sim_pretrain.setup_camera_fit import FrameConfig
+
 SAME_RAD = 0.03  # poses nearer than this on every joint tell the same
-
-
-@dataclass(frozen=True)
-class FrameConfig:
-    """`--frames...`: which frames count."""
-
-    still_rad_s: float = 0.05  # an arm faster than this, on any joint, is not still
-    min_corners: int = 8  # of the board, in one frame
-    min_frames: int = 10
-    max_frames: int = 40  # the most different ones are taken
 
 
 @dataclass(frozen=True)
@@ -42,14 +36,20 @@ class Sightings:
     """What was found in all frames, and why the others were left out."""
 
     chosen: list[Sighting]  # most different first
-    refused: Counter[str]  # {reason: frames}
-    total: int
+    total: int  # frames there were
+    refused: Counter[str] = field(default_factory=Counter)  # {reason: frames}
 
     @property
     def size_px(self) -> tuple[int, int]:
         """Width and height of the frames."""
         height, width = self.chosen[0].frame.shape[:2]
         return width, height
+
+    def only(self, stay: list[int]) -> Sightings:
+        """Return these of the chosen; the others did not fit to them."""
+        strays = len(self.chosen) - len(stay)
+        refused = self.refused + Counter({"did not fit the others": strays})  # a sum of counters drops zeros
+        return replace(self, chosen=[self.chosen[i] for i in stay], refused=refused)
 
     def describe(self) -> str:
         """Say in one line how many frames were used and why others were not."""
@@ -106,7 +106,7 @@ def find_sightings(
     order = most_different([s.view.joints_rad[:5] for s in seen])
     if len(order) > config.max_frames:
         refused["more than needed"] += len(order) - config.max_frames
-    return Sightings([seen[i] for i in order[: config.max_frames]], refused, total)
+    return Sightings([seen[i] for i in order[: config.max_frames]], total, refused)
 
 
 def is_still(joints_rad: np.ndarray, stamp_s: np.ndarray, limit_rad_s: float) -> np.ndarray:
@@ -148,11 +148,11 @@ def _in_line(corners_m: np.ndarray, square_m: float) -> bool:
 
 def _joint_slice(spec: TaskSpec) -> slice:
     start = 0
-    for field in spec.observation.state:
-        if field.name == "joint_position" and field.size >= 5:
-            return slice(start, start + field.size)
-        start += field.size
-    names = ", ".join(field.name for field in spec.observation.state)
+    for part in spec.observation.state:
+        if part.name == "joint_position" and part.size >= 5:
+            return slice(start, start + part.size)
+        start += part.size
+    names = ", ".join(part.name for part in spec.observation.state)
     raise UserError(
         f"the state of this recording holds {names}, and no joint_position; a camera can be fitted only where the "
         "arm's joint angles are known. Record again: hilserl record --keep_native=true"

@@ -21,7 +21,7 @@ from hilserl.robot.kinematics import JOINTS
 from sim_pretrain.camera_fit import Fit
 from sim_pretrain.camera_frames import Sighting
 from sim_pretrain.charuco import Board, with_board
-from sim_pretrain.profile import WorldProfile
+from sim_pretrain.profile import Vec3, WorldProfile
 from sim_pretrain.scene import build_xml
 
 VISIBLE = 0.01  # share of the policy's image below which something counts as out of sight (research page, R26)
@@ -70,7 +70,9 @@ class CameraView:
         self._renderer.update_scene(self._data, "wrist")
         return self._renderer.render()
 
-    def shares(self, joints_rad: np.ndarray, cube_m: tuple[float, float, float], camera: CameraSpec) -> dict[str, float]:
+    def shares(
+        self, joints_rad: np.ndarray, cube_m: tuple[float, float, float], camera: CameraSpec
+    ) -> dict[str, float]:
         """Return how much of the policy's image is what: {name of finger or cube: share}."""
         self._pose(joints_rad, cube_m)
         self._renderer.enable_segmentation_rendering()
@@ -81,10 +83,11 @@ class CameraView:
         geoms = part[..., 0][part[..., 1] == mujoco.mjtObj.mjOBJ_GEOM]
         bodies = self._model.geom_bodyid[geoms]
         return {
-            name: float((bodies == self._model.body(body).id).sum() / (height * width)) for body, name in _BODIES.items()
+            name: float((bodies == self._model.body(body).id).sum() / (height * width))
+            for body, name in _BODIES.items()
         }
 
-    def _pose(self, joints_rad: np.ndarray, cube_m: tuple[float, float, float]) -> None:
+    def _pose(self, joints_rad: np.ndarray, cube_m: Vec3) -> None:
         for name, angle in zip(JOINTS, joints_rad, strict=True):
             self._data.joint(name).qpos[0] = angle
         self._data.joint("cube").qpos[:3] = cube_m
@@ -111,9 +114,15 @@ def finger_visibility(
 
 
 def write_overlay(
-    path: Path, sightings: Sequence[Sighting], profile: WorldProfile, board: Board, fit: Fit, title: str
+    path: Path,
+    sightings: Sequence[Sighting],
+    present: WorldProfile,
+    fitted: WorldProfile,
+    board: Board,
+    fit: Fit,
+    title: str,
 ) -> None:
-    """Write a PNG with one row for each sighting: the real frame, the simulated one, and both in one.
+    """Write a PNG with one row for each sighting: real frame, simulated one, and both in one, after and before the fit.
 
     Raises:
         UserError: the file cannot be written there, or there is no OpenGL.
@@ -121,30 +130,49 @@ def write_overlay(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    size_px = fit.lens.width_px, fit.lens.height_px
-    offset = np.append(fit.joint_offset_rad, 0.0)
-    wide_in, high_in = 3.9, 3.9 * size_px[1] / size_px[0]
-    figure = Figure(figsize=(3 * wide_in, len(sightings) * (high_in + 0.3) + 0.9), dpi=100, layout="constrained")
+    size_px, offset = (fit.lens.width_px, fit.lens.height_px), np.append(fit.joint_offset_rad, 0.0)
+    with CameraView(fitted, size_px, board, fit) as view:
+        after = [view.draw(s.view.joints_rad - offset) for s in sightings]
+    with CameraView(present, size_px, board, fit) as view:
+        before = [view.draw(s.view.joints_rad - offset) for s in sightings]
+    wide_in, caption_in, head_in = 3.4, 0.24, 0.62
+    high_in = wide_in * size_px[1] / size_px[0]
+    all_in = head_in + len(sightings) * (high_in + caption_in)
+    figure = Figure(figsize=(4 * wide_in, all_in), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=10)
-    cells = figure.subplots(len(sightings), 3, squeeze=False)
-    with CameraView(profile, size_px, board, fit) as view:
-        for row, sighting in zip(cells, sightings, strict=True):
-            simulated = view.draw(sighting.view.joints_rad - offset)
-            words = (sighting.view.name, "simulation, same joint angles", "real in red, simulation in cyan: grey = agree")
-            pictures = (sighting.frame, simulated, anaglyph(sighting.frame, simulated))
-            for cell, picture, label in zip(row, pictures, words, strict=True):
-                cell.imshow(picture)
-                cell.set_title(label, fontsize=8.5, loc="left", pad=3)
-                cell.axis("off")
+    figure.text(0.005, 1 - 0.16 / all_in, title, fontsize=12, fontweight="bold", va="center")
+    legend = "In the two right columns red is the real frame and cyan the simulated one: coloured edges are misfits."
+    figure.text(0.005, 1 - 0.42 / all_in, legend, fontsize=9.5, va="center")
+    for row, sighting in enumerate(sightings):
+        bottom_in = all_in - head_in - (row + 1) * (high_in + caption_in)
+        pictures = {
+            f"real: {sighting.view.name}": sighting.frame,
+            "simulated, same joint angles": after[row],
+            "both, fitted": anaglyph(sighting.frame, after[row]),
+            "both, before the fit": anaglyph(sighting.frame, before[row]),
+        }
+        for column, (label, picture) in enumerate(pictures.items()):
+            box = (column / 4 + 0.002, bottom_in / all_in, 0.246, high_in / all_in)
+            cell = figure.add_axes(box, xticks=[], yticks=[])
+            cell.imshow(picture, interpolation="antialiased", aspect="auto")
+            cell.set_title(label, fontsize=9, loc="left", pad=3)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format="png", facecolor="white")
+        figure.savefig(path, format="png")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}. Name a folder of yours") from error
 
 
 def anaglyph(real: np.ndarray, simulated: np.ndarray) -> np.ndarray:
-    """Return one picture of two: the real frame as its red, the simulated one as its green and blue."""
-    red, cyan = (cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in (real, simulated))
+    """Return one picture of two: the real frame as its red, the simulated one as its green and blue.
+
+    Both are stretched to the same greys first: a difference of light is no misfit.
+    """
+    red, cyan = (_stretched(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY)) for f in (real, simulated))
     return np.stack((red, cyan, cyan), axis=2)
+
+
+def _stretched(grey: np.ndarray) -> np.ndarray:
+    low, middle, high = np.percentile(grey, (2, 50, 98))
+    levels = np.interp(grey, (low, middle, high), (0, 128, 255)) if low < middle < high else grey
+    return np.asarray(levels, np.uint8)

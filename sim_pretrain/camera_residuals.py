@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import block_diag, identity
+from scipy.sparse import block_diag, coo_array, eye_array
 from scipy.spatial.transform import Rotation
 
 from hilserl.robot.kinematics import chain
@@ -35,7 +35,7 @@ class View:
 class Prior:
     """What is known before the first frame; each is one standard deviation."""
 
-    corner_of_height: float = 0.0004  # of a corner's pixels, as a fraction of the frame's height: 0.2 px of 480
+    corner_px: float = 0.2  # of one corner
     joint_rad: float = 0.001  # of one reading of one joint; an encoder's step is 0.0015
     centre_of_width: float = 0.02  # principal point from the middle, as a fraction of the frame's width
     k1: float = 0.3
@@ -60,11 +60,7 @@ class Residuals:
         roll_rad = float(np.std([view.joints_rad[4] for view in views]))
         flex_sigma_rad = prior.offset_rad if roll_rad > _ROLLS_RAD else 1e-5
         self._offset_sigma_rad = np.array([prior.offset_rad, prior.offset_rad, flex_sigma_rad])
-        self._whiten = identity(2 * len(self.pixels), format="csr") / self._corner_sigma_px
-
-    @property
-    def _corner_sigma_px(self) -> float:
-        return self.prior.corner_of_height * self.size_px[1]
+        self._whiten = eye_array(2 * len(self.pixels), format="csr") / prior.corner_px
 
     def lens(self, x: np.ndarray) -> Lens:
         width, height = self.size_px
@@ -102,8 +98,8 @@ class Residuals:
         blocks = []
         for view in range(len(self.views)):
             rows = by_joint[np.repeat(self.which == view, 2)]
-            covariance = self._corner_sigma_px**2 * np.eye(len(rows)) + rows @ rows.T
-            blocks.append(np.linalg.inv(np.linalg.cholesky(covariance)))
+            covariance = self.prior.corner_px**2 * np.eye(len(rows)) + rows @ rows.T
+            blocks.append(coo_array(np.linalg.inv(np.linalg.cholesky(covariance))))
         self._whiten = block_diag(blocks, format="csr")
 
     def all(self, x: np.ndarray) -> np.ndarray:

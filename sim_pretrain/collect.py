@@ -103,8 +103,8 @@ class Collector:
         while yielded < len(seeds):
             while idle and waiting:
                 idle.pop().send(("run", driver, waiting.pop()))
-            for pipe in wait(self._pipes):
-                assert isinstance(pipe, Connection)
+            for ready in wait(self._pipes):
+                pipe = self._pipes[self._pipes.index(ready)]  # type: ignore[arg-type]
                 seed, result = pipe.recv()
                 if isinstance(result, str):
                     raise RuntimeError(f"a simulation worker failed in the episode of seed {seed}:\n{result}")

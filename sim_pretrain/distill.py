@@ -16,7 +16,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data.schema import Observation
+from data.errors import UserError
+from data.schema import Observation, Outcome
+from data.spec import require_same
+from data.store.reader import open_reader
 from hilserl.agents.features import FeatureReplay, ReplayConfig
 from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
@@ -28,7 +31,7 @@ from sim_pretrain.calibration import Calibration, calibrate
 from sim_pretrain.cloning import Cloner, CloningConfig
 from sim_pretrain.collect import Collector, Driver
 from sim_pretrain.evaluation import EVALUATION_SEED, Evaluation, regression, result_of
-from sim_pretrain.rollout import Rollout
+from sim_pretrain.rollout import Phase, Rollout
 from sim_pretrain.shards import load_shard, save_shard
 from sim_pretrain.tasks import SimTask
 
@@ -42,6 +45,7 @@ class DistillConfig:
 
     teacher: str = "expert"  # the script, or the folder of a policy that was trained on privileged state
     teacher_episodes: int = 100
+    demos: Path | None = None  # learn from the demonstrations in this run's store, instead of from the teacher's
     perturbed: float = 0.3  # share of the teacher's steps that get noise, so that recoveries are seen
     rounds: int = 4  # DAgger rounds
     round_episodes: int = 50
@@ -136,7 +140,10 @@ class Distillation:
         torch.manual_seed(c.seed)
         sac = train_critics(self.policy, task, seen, c)
         calibration = calibrate(
-            self.policy, sac.critic, self._untouched(CALIBRATION_SEED, c.critic_episodes, "critics: checking"), sac.config.discount
+            self.policy,
+            sac.critic,
+            self._untouched(CALIBRATION_SEED, c.critic_episodes, "critics: checking"),
+            sac.config.discount,
         )
         runs = self._untouched(EVALUATION_SEED, evaluate, "final evaluation")
         evaluation = Evaluation(
@@ -159,6 +166,8 @@ class Distillation:
         folder, c = self._run.path / "rounds" / f"{number:03d}", self._config
         if (folder / INFO).exists():
             return load_shard(folder, self._task.spec)
+        if number == 0 and c.demos is not None:
+            return demonstrations(c.demos, self._task)
         count = c.round_episodes if number else c.teacher_episodes
         first = c.teacher_episodes + (number - 1) * c.round_episodes if number else 0
         seeds = range(c.seed * 100_000 + first, c.seed * 100_000 + first + count)
@@ -206,7 +215,26 @@ class Distillation:
         self._cloner.updates, self.rounds_done = progress["updates"], progress["rounds_done"]
         self._best = Evaluation.from_json(progress["best"])
         for number in range(self.rounds_done):
-            self._rollouts += load_shard(self._run.path / "rounds" / f"{number:03d}", self._task.spec)
+            self._rollouts += self._labelled(number)
+
+
+def demonstrations(run: Path, task: SimTask) -> list[Rollout]:
+    """Return the demonstrations in a run's store; what was done is their label.
+
+    Raises:
+        UserError: there is no store, or no demonstration in it.
+        SpecMismatch: they were recorded for another spec.
+    """
+    store = open_reader(run)
+    require_same(task.spec, store.spec, f"the store of {run}")
+    episodes = [store.read(c) for c in store.commits("demo")]
+    if not episodes:
+        raise UserError(
+            f"{run} holds no demonstrations. Record some: hilserl record --purpose=demo --output_dir={run}, "
+            f"or simulate them: hilserl pretrain demos --output_dir={run}"
+        )
+    phases = {Outcome.SUCCESS: Phase.SUCCESS, Outcome.FAILURE: Phase.LOST}
+    return [Rollout(e, e.executed, phases.get(e.meta.outcome, Phase.MISSED), 0.0, 0.0) for e in episodes]
 
 
 def train_critics(policy: Policy, task: SimTask, runs: Sequence[Rollout], config: DistillConfig) -> Sac:

@@ -103,7 +103,7 @@ class SimEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if blind:
             self._arm.frames = LensCap(self._profile)
         self.action_space = spaces.Box(-1.0, 1.0, (len(self.task.spec.action.names),), np.float32)
-        self.observation_space = _space(self.task.spec, names)
+        self.observation_space: spaces.Space[Any] = _space(self.task.spec, names)
         self.truth: Truth = self.world.truth()
         self.observation: Observation
         self._steps = 0

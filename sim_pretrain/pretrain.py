@@ -12,22 +12,26 @@ from typing import Any, Literal
 
 import draccus
 import torch
+from tqdm import tqdm
 
 from data.errors import UserError
 from data.spec import difference
 from hilserl.flags import parse_flags
 from hilserl.metrics import MetricsLog
-from hilserl.runs import RunDirectory, load_checkpoint, write_json
+from hilserl.runs import RunDirectory, write_json
 from sim_pretrain.collect import Collector, cores
-from sim_pretrain.distill import Distillation, DistillConfig
+from sim_pretrain.distill import Distillation, DistillConfig, Distilled
 from sim_pretrain.env import EnvConfig
+from sim_pretrain.episode_film import films
+from sim_pretrain.preview import preview
 from sim_pretrain.profile import WorldProfile, read_profile
 from sim_pretrain.randomize import Randomization
-from sim_pretrain.rl import RLConfig, RLRun
 from sim_pretrain.tasks import SimTask, find_task
+from sim_pretrain.transfer import CheckConfig, check, episodes_of
 
 BEGUN = "pretrain.json"
-MAY_CHANGE = ("resume", "output_dir", "workers", "threads")  # between a run and its resume
+MAY_CHANGE = ("resume", "output_dir", "workers", "threads", "check", "blind_baseline", "preview")  # between resumes
+FILMS = 3
 
 
 @dataclass(frozen=True)
@@ -35,47 +39,95 @@ class PretrainArgs:
     """Flags of `hilserl pretrain`."""
 
     task: str = "lift"  # lift, bowl (red cube into a bowl) or paper (green cube onto a sheet)
-    method: Literal["distill", "rl"] = "distill"  # distill: teacher -> cloning -> DAgger, from pixels; rl: see --rl
+    method: Literal["distill"] = "distill"  # distill: teacher -> cloning -> DAgger, from pixels
     randomize: bool = True  # another table for every episode; --randomize=false: always the same one
     randomization: Randomization = field(default_factory=Randomization)  # by how much the tables differ
     profile_json: Path | None = None  # the table at the centre, e.g. from `hilserl setup camera-fit`
     output_dir: Path = Path("runs/pretrain")  # the run; a policy folder as far as --policy.path is concerned
     resume: bool = False  # go on where output_dir stopped
+    check: Path | None = None  # check this policy before it goes to the arm, instead of making one
+    blind_baseline: bool = False  # with --check: also train a small policy without eyes, a minute or two
+    preview: bool = False  # draw tables as --randomization makes them into output_dir/preview.png, and nothing else
     evaluate: int = 100  # untouched episodes at the end
     workers: int = 0  # simulation processes; 0: one per core
     threads: int = 0  # of torch; 0: one per core
     distill: DistillConfig = field(default_factory=DistillConfig)
-    rl: RLConfig = field(default_factory=RLConfig)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Make a policy, evaluate it, and save it with where it came from."""
+    """Make a policy, evaluate it, and save it with where it came from; or look at one, or at the tables."""
     args = parse_flags(PretrainArgs, argv)
-    started_s = time.monotonic()
     task = find_task(args.task)
+    if args.preview:
+        return _preview(args, task)
+    if args.check is not None:
+        return _check(args, task)
+    started_s = time.monotonic()
     _begin(args, task)
-    run = RunDirectory(args.output_dir)
     torch.set_num_threads(args.threads or cores())
-    info = {"provenance": provenance(args, argv)}
-    env = env_config(args)
-    with MetricsLog(run.metrics_path) as metrics, Collector(env, args.workers or cores(), args.distill.teacher) as sim:
-        distillation = Distillation(run, task, sim, args.distill, info)
-        while not distillation.finished:
-            distillation.step(metrics)
-        done = distillation.finish(args.evaluate)
-    print(f"untouched, in the {'randomised' if args.randomize else 'clean'} simulation: {done.evaluation.text()}")
+    done = _distil(args, task, {"provenance": provenance(args, argv)})
+    where = "tables that differ" if args.randomize else "the clean table"
+    print(f"Untouched, on {where}: {done.evaluation.text()}")
     print(done.calibration.text())
-    print(f"saved {done.folder} after {(time.monotonic() - started_s) / 60:.1f} minutes")
-    print(f"Next: hilserl pretrain check {args.output_dir}, or hilserl demo --policy={args.output_dir}")
+    print(f"Saved {done.folder} after {(time.monotonic() - started_s) / 60:.1f} minutes.")
+    print("Films of its worst episodes: " + ", ".join(map(str, _films(args, done))))
+    print(f"Next: hilserl pretrain --task={args.task} --check={args.output_dir}")
     return 0
+
+
+def _distil(args: PretrainArgs, task: SimTask, info: dict[str, Any]) -> Distilled:
+    run, workers = RunDirectory(args.output_dir), args.workers or cores()
+    with (
+        MetricsLog(run.metrics_path) as metrics,
+        Collector(env_config(args), workers, args.distill.teacher) as sim,
+    ):
+        distillation = Distillation(run, task, sim, args.distill, info)
+        try:
+            while not distillation.finished:
+                distillation.step(metrics)
+            return distillation.finish(args.evaluate)
+        except KeyboardInterrupt:
+            print(f"\n{distillation.rounds_done} rounds are on disk. Go on with the same command and --resume.")
+            raise
+
+
+def _films(args: PretrainArgs, done: Distilled) -> list[Path]:
+    env = env_config(args).make()
+    try:
+        with tqdm(total=FILMS, desc="films", unit="film") as bar:
+            return films(env, done.policy, done.evaluation, args.output_dir / "films", FILMS, bar.update)
+    finally:
+        env.close()
+
+
+def _preview(args: PretrainArgs, task: SimTask) -> int:
+    """Draw what the randomisation does to the tables."""
+    path = args.output_dir / "preview.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    preview(task, args.randomization, path, args.distill.seed)
+    print(f"Tables as they are drawn, and the extremes of each parameter: {path}")
+    return 0
+
+
+def _check(args: PretrainArgs, task: SimTask) -> int:
+    """Check a policy before it goes to the arm; the status is 1 when something is suspicious."""
+    assert args.check is not None
+    centre = env_config(args).profile
+    config = CheckConfig(randomization=args.randomization, profile=centre, baseline=args.blind_baseline)
+    with tqdm(total=episodes_of(task, config), desc="episodes", unit="ep") as bar:
+        report = check(args.check, task, config, bar.update)
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    write_json(args.output_dir / "check.json", report.to_json())
+    report.plot(args.output_dir / "check.png")
+    print(report.text())
+    print(f"Plot: {args.output_dir / 'check.png'}; numbers: {args.output_dir / 'check.json'}")
+    return int(report.suspicious)
 
 
 def env_config(args: PretrainArgs) -> EnvConfig:
     """Return the environment that the flags describe."""
     profile = None if args.profile_json is None else read_profile(args.profile_json, WorldProfile)
-    return EnvConfig(
-        task=args.task, randomization=args.randomization if args.randomize else None, profile=profile
-    )
+    return EnvConfig(task=args.task, randomization=args.randomization if args.randomize else None, profile=profile)
 
 
 def provenance(args: PretrainArgs, argv: Sequence[str]) -> dict[str, Any]:
@@ -104,7 +156,8 @@ def _begin(args: PretrainArgs, task: SimTask) -> None:
     lines = difference(now, json.loads(begun.read_text()), "this command", "the run")
     if lines:
         raise UserError(
-            f"{args.output_dir} was begun with other flags; a resumed run must be the same run:\n" + "\n".join(lines)
+            f"{args.output_dir} was begun with other flags; a resumed run must be the same run:\n"
+            + "\n".join(lines)
             + "\nUse the flags of the run, or start another: --output_dir=runs/NAME"
         )
 

@@ -7,20 +7,18 @@ takes the episodes that are in the store already, and ends with the same numbers
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any, Self
 
-import draccus
 import numpy as np
 import torch
 
-from data.errors import UserError
 from data.schema import Observation, Outcome
-from data.spec import difference
 from data.store.commit_log import Commit
 from data.store.episode_store import EpisodeStore
 from hilserl.agents.drqv2 import DrQv2
@@ -29,16 +27,15 @@ from hilserl.agents.policy_file import LoadedPolicy, save_policy
 from hilserl.loop.learner import Learner
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, numbered
+from sim_pretrain.console import TensorBoardReporter
 from sim_pretrain.env import SimEnv
 from sim_pretrain.evaluation import EVALUATION_SEED, Evaluation, evaluate, play, regression
 from sim_pretrain.profile import WorldProfile
 from sim_pretrain.randomize import Randomization
-from sim_pretrain.rewards import find_reward
-from sim_pretrain.rl_config import RLConfig, learner_of, network_of, stored_spec, task_of
+from sim_pretrain.rl_config import RLConfig, identity, learner_of, network_of, require_same_run, stored_spec, task_of
 from sim_pretrain.rl_episodes import ONLINE, Episodes
 from sim_pretrain.rl_report import Evaluated, Reporter, Result, kept_steps
 
-BEGUN = "rl.json"  # what a run was begun with
 RECENT = 100  # episodes in the running means
 UPDATES = 10  # made at once: how long a wish to stop may have to wait
 
@@ -54,6 +51,7 @@ class RLRun:
         randomization: Randomization | None = None,
         profile: WorldProfile | None = None,
         reporters: Sequence[Reporter] = (),
+        info: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """Begin a run, or go on with the one in this folder.
 
@@ -63,51 +61,45 @@ class RLRun:
             randomization: draws a table for every episode; none: always the same one.
             profile: the table; none: that of the task.
             reporters: who is told.
+            info: kept in every checkpoint and policy, beside the spec; JSON.
 
         Raises:
             UserError: the folder's run has another spec, reward or config (the message lists the keys), or the config
                 asks for something that does not exist.
         """
-        self._run, self.config, self._reporters = run, config.settled(), reporters
-        assert self.config.reward is not None
+        self._run, self.config, self._reporters, self._info = run, config.settled(), list(reporters), dict(info)
         task, oracle = task_of(self.config), not self.config.pixels
-        reward, stages = self.config.reward, self.config.stages
-        build = {"reward": reward, "randomization": randomization, "profile": profile, "oracle": oracle}
-        self._env = SimEnv(task, stages=stages, **build)  # type: ignore[arg-type]
-        self._tests = SimEnv(task, **build)  # type: ignore[arg-type]
-        self.task = self._env.task.spec
-        self._require_same_run(find_reward(reward).constants(), randomization, profile)
-        torch.manual_seed(self.config.seed)
-        policy = Policy(self.task.observation, len(self.task.action.names), network_of(self.config))
-        planned = self.config.steps // self.task.time_limit_steps + 1 + (self.config.demos or 0)
-        self.learner = Learner(
-            run,
-            self.task,
-            LoadedPolicy(policy, {}, {}),
-            learner_of(self.config),
-            planned_episodes=planned,
-            linked=False,
-        )
-        self._store = EpisodeStore.create_or_open(run.path / "store", stored_spec(self.task))
-        self._episodes = Episodes(self._env, self._store, self.config)
-        self._metrics = MetricsLog(run.metrics_path)
+        build = {"reward": self.config.reward, "randomization": randomization, "profile": profile, "oracle": oracle}
         self._numbers: dict[str, float] = {}  # of the newest updates
         self._recent: list[tuple[bool, int, float]] = []  # success, steps, return of the last online episodes
         self._best: Evaluation | None = None
         self.history: list[Evaluated] = []
         self._saved = self._logged = 0  # steps at the last checkpoint and at the last row
         self._work_s, self._resumed_s, self._resumed_at = 0.0, time.monotonic(), 0
-        if numbered(run.checkpoints):
-            self._restore(self.learner.resume()["rl"])
+        with ExitStack() as opened:
+            self._env = SimEnv(task, stages=self.config.stages, **build)  # type: ignore[arg-type]
+            opened.callback(self._env.close)
+            self._tests = SimEnv(task, **build)  # type: ignore[arg-type]
+            opened.callback(self._tests.close)
+            self.task = self._env.task.spec
+            require_same_run(run, identity(self.config, self.task, randomization, profile))
+            self._store = EpisodeStore.create_or_open(run.path / "store", stored_spec(self.task))
+            opened.callback(self._store.close)
+            self._episodes = Episodes(self._env, self._store, self.config)
+            self.learner = self._make_learner()
+            if numbered(run.checkpoints):
+                self._restore(self.learner.resume()["rl"])
+            self._metrics = opened.enter_context(MetricsLog(run.metrics_path))
+            if self.config.tensorboard:
+                curves = TensorBoardReporter(run.path / "tensorboard", after=self.steps)
+                self._reporters.append(opened.enter_context(curves))
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._metrics.close()
-        self._store.close()
-        self._env.close()
-        self._tests.close()
+        self._opened.close()
 
     @property
     def steps(self) -> int:
@@ -151,7 +143,7 @@ class RLRun:
             "recent": self._recent,
             "work_s": 60 * self.minutes,
         }
-        self.learner.checkpoint({"rl": progress}, keep=self.config.keep_checkpoints, best=best)
+        self.learner.checkpoint({**self._info, "rl": progress}, keep=self.config.keep_checkpoints, best=best)
         self._saved = self.steps
 
     def result(self) -> Result:
@@ -159,6 +151,13 @@ class RLRun:
         folder = self._run.path / "policy"
         policy = folder if folder.exists() else None
         return Result(self.finished, self.steps, self.minutes, tuple(self.history), self._best, policy)
+
+    def _make_learner(self) -> Learner:
+        torch.manual_seed(self.config.seed)
+        policy = Policy(self.task.observation, len(self.task.action.names), network_of(self.config))
+        episodes = self.config.steps // self.task.time_limit_steps + 1 + (self.config.demos or 0)
+        start = LoadedPolicy(policy, {}, {})
+        return Learner(self._run, self.task, start, learner_of(self.config), planned_episodes=episodes, linked=False)
 
     def _play(self) -> None:
         """Take the next episode in; what it owes is paid before anything else happens."""
@@ -193,7 +192,7 @@ class RLRun:
         images, state, stamp_s = run.episode.images, run.episode.state, run.episode.stamp_s
         golden = [Observation({c: images[c][t] for c in images}, state[t], stamp_s[t]) for t in range(len(stamp_s))]
         summary = {k: v for k, v in found.to_json().items() if k != "episodes"}
-        info = {"method": self.config.method, "steps": self.steps, "evaluation": summary}
+        info = {**self._info, "method": self.config.method, "steps": self.steps, "evaluation": summary}
         folders = [self._run.path / "evaluated" / f"{self.steps:09d}"]
         for folder in [*folders, self._run.path / "policy"] if best else folders:
             save_policy(folder, self.learner.policy, self.task, info, self.learner.agent.critic.state_dict(), golden)
@@ -239,28 +238,6 @@ class RLRun:
         self._work_s = progress["work_s"]
         self._saved = self._logged = self._resumed_at = self.steps
 
-    def _require_same_run(
-        self, reward: dict[str, object], randomization: Randomization | None, profile: WorldProfile | None
-    ) -> None:
-        """Note what this run is, or check that it is the one that was begun."""
-        now = {
-            "spec": json.loads(self.task.to_json()),
-            "reward": json.loads(json.dumps(reward)),
-            "config": json.loads(json.dumps(self.config.lasting())),
-            "randomization": json.loads(json.dumps(draccus.encode(randomization) if randomization else None)),
-            "profile": json.loads(json.dumps(draccus.encode(profile) if profile else None)),
-        }
-        begun = self._run.path / BEGUN
-        if not begun.exists():
-            self._run.write_json(BEGUN, now)
-            return
-        lines = difference(now, json.loads(begun.read_text()), "this command", "the run")
-        if lines:
-            raise UserError(
-                f"{self._run.path} was begun as another run:\n" + "\n".join(lines) + "\nA resumed run must be the same "
-                "run. Use its flags, or start another: --output_dir=runs/NAME"
-            )
-
 
 def train(
     run: RunDirectory,
@@ -270,6 +247,7 @@ def train(
     randomization: Randomization | None = None,
     profile: WorldProfile | None = None,
     reporters: Sequence[Reporter] = (),
+    info: Mapping[str, Any] = MappingProxyType({}),
 ) -> Result:
     """Train until the steps are made or somebody wants to stop; a folder that holds this run goes on with it.
 
@@ -277,7 +255,7 @@ def train(
         UserError: see `RLRun`.
         NotFinite: an update made NaN; the checkpoint before it is the newest.
     """
-    with RLRun(run, config, randomization=randomization, profile=profile, reporters=reporters) as rl:
+    with RLRun(run, config, randomization=randomization, profile=profile, reporters=reporters, info=info) as rl:
         while not rl.finished and not should_stop():
             rl.step()
         if not rl.finished:

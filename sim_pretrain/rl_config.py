@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -9,15 +11,19 @@ import draccus
 
 from data.errors import UserError
 from data.replay.pixel_replay import PixelReplayConfig
-from data.spec import TaskSpec
+from data.spec import TaskSpec, difference
 from hilserl.agents.drqv2 import FAITHFUL, FAST, DrQv2Config
 from hilserl.agents.features import ReplayConfig
 from hilserl.agents.networks import NetworkConfig
 from hilserl.agents.sac import SacConfig
 from hilserl.loop.learner import LearnerConfig
+from hilserl.runs import RunDirectory
+from sim_pretrain.profile import WorldProfile
+from sim_pretrain.randomize import Randomization
 from sim_pretrain.rewards import find_reward
 from sim_pretrain.tasks import SimTask, find_task
 
+BEGUN = "rl.json"  # what a run was begun with
 PRESETS = {"fast": FAST, "faithful": FAITHFUL}
 MAY_CHANGE = (  # between a run and its resume: what changes no number
     "steps", "checkpoint_every", "keep_checkpoints", "keep_evaluated", "log_every", "tensorboard",
@@ -150,3 +156,37 @@ def stored_spec(spec: TaskSpec) -> TaskSpec:
     seen = spec.observation
     cameras = tuple(c for c in seen.cameras if c.name in seen.policy_cameras)
     return replace(spec, observation=replace(seen, cameras=cameras))
+
+
+def identity(
+    config: RLConfig, spec: TaskSpec, randomization: Randomization | None, profile: WorldProfile | None
+) -> dict[str, Any]:
+    """Return as JSON what makes a run the one that it is; of a settled config and the spec of its policy."""
+    assert config.reward is not None
+    parts = {
+        "spec": json.loads(spec.to_json()),
+        "reward": find_reward(config.reward).constants(),
+        "config": config.lasting(),
+        "randomization": draccus.encode(randomization) if randomization else None,
+        "profile": draccus.encode(profile) if profile else None,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(parts))
+    return plain
+
+
+def require_same_run(run: RunDirectory, now: Mapping[str, Any]) -> None:
+    """Note what a new run is, or check that it is the one that was begun in this folder.
+
+    Raises:
+        UserError: it is another one; the message lists the keys that differ.
+    """
+    begun = run.path / BEGUN
+    if not begun.exists():
+        run.write_json(BEGUN, now)
+        return
+    lines = difference(now, json.loads(begun.read_text()), "this command", "the run")
+    if lines:
+        raise UserError(
+            f"{run.path} was begun as another run:\n" + "\n".join(lines) + "\nA resumed run must be the same run. Use "
+            "its flags, or start another: --output_dir=runs/NAME"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,12 +44,10 @@ def load_shard(folder: Path, task: TaskSpec) -> list[Rollout]:
     for row in info["episodes"]:
         steps, frames = slice(step, step + row["steps"]), slice(frame, frame + row["steps"] + 1)
         step, frame = steps.stop, frames.stop
-        episode = Episode(
-            images={n.removeprefix("image."): a[frames] for n, a in arrays.items() if n.startswith("image.")},
-            meta=EpisodeMeta(Outcome(row["outcome"]), "simulation", task.fingerprint),
-            **{n: arrays[n][frames] for n in FRAMES},
-            **{n: arrays[n][steps] for n in STEPS},
-        )
+        columns: dict[str, Any] = {n: arrays[n][frames] for n in FRAMES} | {n: arrays[n][steps] for n in STEPS}
+        images = {n.removeprefix("image."): a[frames] for n, a in arrays.items() if n.startswith("image.")}
+        meta = EpisodeMeta(Outcome(row["outcome"]), "simulation", task.fingerprint)
+        episode = Episode(images=images, meta=meta, **columns)
         run = Rollout(episode, arrays["expert"][steps], Phase(row["phase"]), row["max_height_m"], row["held_s"])
         runs.append(run)
     return runs

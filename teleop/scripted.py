@@ -43,9 +43,9 @@ class ScriptedConfig(OperatorConfig):
     low_misaligned_chance: float = 0.5  # ... makes it take over with this chance per tick
     gain_spread: float = 0.2  # its commands are scaled by 1 ± this, per take-over and per tick
     bias: float = 0.05  # standard deviation of its constant error per take-over, in action units
-    spawn_low_m: tuple[float, float] = (0.19, -0.04)  # where it puts the object
-    spawn_high_m: tuple[float, float] = (0.27, 0.04)
-    spawn_yaw_rad: float = 0.3
+    spawn_low_m: tuple[float, float] = (0.18, -0.05)  # where it puts the object
+    spawn_high_m: tuple[float, float] = (0.28, 0.05)
+    spawn_yaw_rad: float = 0.5
     seed: int = 0
 
     def connect(self) -> ScriptedOperator:

@@ -10,8 +10,6 @@ from torch import Tensor
 from data.errors import UserError
 from hilserl.runs import numbered
 
-NAMED = 8  # tensors that a message lists
-
 
 class NotFinite(UserError):
     """Learning has made NaN or infinity; nothing of it was saved or published."""
@@ -34,9 +32,19 @@ def require_finite(tensors: Mapping[str, Tensor], updates: int, checkpoints: Pat
         return
     newest = [folder.name for folder in numbered(checkpoints)]
     kept = f"Checkpoint {newest[-1]} is from before that and stays" if newest else "There is no checkpoint yet"
-    more = f" and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     raise NotFinite(
         f"after {updates} updates {what or 'there is NaN or infinity'}; tensors that are not finite: "
-        f"{', '.join(bad[:NAMED]) or 'none'}{more}.\n{kept}; every episode is in the store. Go on with --resume; if it "
+        f"{_in_short(bad) or 'none'}.\n{kept}; every episode is in the store. Go on with --resume; if it "
         "happens again, start another run with smaller learning rates."
+    )
+
+
+def _in_short(names: list[str]) -> str:
+    """Name the first tensor of each network, and how many others of it."""
+    networks: dict[str, list[str]] = {}
+    for name in names:
+        networks.setdefault(name.split(".", 1)[0], []).append(name)
+    return ", ".join(
+        first + (f" (and {len(others)} more of {network})" if others else "")
+        for network, (first, *others) in networks.items()
     )

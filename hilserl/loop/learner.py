@@ -21,7 +21,7 @@ from data.spec import TaskSpec
 from data.store.reader import AnnotatedReader, open_reader
 from hilserl.agents.networks import Policy
 from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
-from hilserl.agents.policy_file import LoadedPolicy, described
+from hilserl.agents.policy_file import LoadedPolicy, policy_checkpoint
 from hilserl.loop.agents import Agent, AgentConfig, estimate, learns_from_pixels, make_agent
 from hilserl.loop.finite import require_finite
 from hilserl.loop.link import LearnerStatus, Link
@@ -234,35 +234,33 @@ class Learner:
         Raises:
             NotFinite: there is NaN or infinity in it; nothing was saved.
         """
-        tensors, groups = optimizer_tensors(self._agent.optimizers())
-        tensors |= prefixed("agent", self._agent.state_dict())
-        tensors |= prefixed("policy", self.policy.state_dict())
-        tensors |= prefixed("critic", self._agent.critic.state_dict())
-        self._require_finite(tensors)
-        tensors |= {"rng.torch": torch.get_rng_state(), "rng.replay": self._replay.rng_state()}
-        if self._config.device != "cpu":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state()
-        info = {
-            **described(self.policy, self._task),
+        moments, groups = optimizer_tensors(self._agent.optimizers())
+        progress = {
             "updates": self._agent.updates,
             "owed": self._owed,
             "last_commit": self.last_commit,
             "operated_episodes": self.operated,
             "steps": self.steps,
             "optimizers": groups,
-            **(extra or {}),
         }
+        tensors, info = policy_checkpoint(
+            self.policy, self._task, {**progress, **(extra or {})}, self._agent.critic.state_dict()
+        )
+        tensors |= moments | prefixed("agent", self._agent.state_dict())
+        self._require_finite(tensors)
+        tensors |= {"rng.torch": torch.get_rng_state(), "rng.replay": self._replay.rng_state()}
+        if self._config.device != "cpu":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state()
         self._run.save_checkpoint(tensors, info, keep, best)
         self._checkpointed = self.episodes
 
     def _publish(self) -> None:
         if self._link is None:
             return
+        self._require_finite(self._agent.state_dict())
         self._published = self._agent.updates
         whole = learns_from_pixels(self.policy, self._config)
-        weights = (self.policy if whole else self.policy.actor).state_dict()
-        self._require_finite(weights)
-        self._link.publish_weights(weights, self._published)
+        self._link.publish_weights((self.policy if whole else self.policy.actor).state_dict(), self._published)
 
     def _require_finite(self, tensors: Mapping[str, Tensor], what: str = "") -> None:
         require_finite(tensors, self._agent.updates, self._run.checkpoints, what)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from data.errors import UserError
 from data.schema import Source
+from data.store.episode_store import EpisodeStore
 from hilserl.agents.networks import Policy
 from hilserl.agents.policy_file import load_policy
 from hilserl.agents.sac import Sac, SacConfig
@@ -14,7 +16,7 @@ from hilserl.metrics import MetricsLog, read_metrics
 from hilserl.runs import RunDirectory, load_checkpoint, under
 from sim_pretrain.cloning import CloningConfig, mute_previous_action
 from sim_pretrain.collect import Collector, Driver
-from sim_pretrain.distill import Distillation, DistillConfig, golden
+from sim_pretrain.distill import Distillation, DistillConfig, demonstrations, golden
 from sim_pretrain.env import EnvConfig
 from sim_pretrain.randomize import Randomization
 from sim_pretrain.rollout import Phase, rollout
@@ -176,6 +178,24 @@ def test_an_untouched_rollout_ends_with_the_time():
     run = rollout(env, lambda o, t: (idle, Source.POLICY), lambda t: idle, 0)
     assert len(run.episode) == TASK.spec.time_limit_steps and run.phase is Phase.MISSED
     assert run.episode.truncated[-1] and not run.episode.terminated.any() and not run.episode.reward.any()
+
+
+def test_demonstrations_in_a_store_can_be_the_first_round(sim, tmp_path):
+    with EpisodeStore.create_or_open(tmp_path / "store", TASK.spec) as store:
+        with pytest.raises(UserError, match="holds no demonstrations"):
+            demonstrations(tmp_path, TASK)
+        with Collector(dataclasses.replace(ENV, all_cameras=True), 1) as both:
+            for run in both.run(Driver(perturbed=0.3), [1, 2]):
+                meta = dataclasses.replace(run.episode.meta, kind="demo")
+                store.append(dataclasses.replace(run.episode, meta=meta))
+    found = demonstrations(tmp_path, TASK)
+    assert len(found) == 2
+    np.testing.assert_array_equal(found[0].expert, found[0].episode.executed)
+    with MetricsLog(tmp_path / "m.jsonl") as metrics:
+        first = made(tmp_path / "run", sim, dataclasses.replace(TINY, demos=tmp_path))
+        first.step(metrics)
+    assert not (tmp_path / "run" / "rounds" / "000").exists()  # they stay where they are
+    assert made(tmp_path / "run", sim, dataclasses.replace(TINY, demos=tmp_path)).rounds_done == 1
 
 
 def test_golden_observations_are_spread_over_the_episodes(sim):

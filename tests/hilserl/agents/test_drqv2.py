@@ -250,7 +250,7 @@ def test_a_preset_belongs_together(small: TaskSpec, preset: Any) -> None:
     cameras = (CameraSpec("wrist", (0.0, 0.0, 1.0, 1.0), preset.size_px),)
     task = replace(small, observation=replace(small.observation, cameras=cameras))
     policy = Policy(task.observation, 4, preset.network)
-    assert policy.features == {84: 32 * 35 * 35, 64: 32}[preset.size_px]
+    assert policy.features == {84: 32 * 35 * 35, 64: 32 * 2 * 2}[preset.size_px]
 
 
 # with its replay
@@ -282,7 +282,7 @@ def dot_episode(rng: np.random.Generator, act: Callable[[Observation], np.ndarra
 
 
 def random_replay(task: TaskSpec, episodes: int, **config: Any) -> PixelReplay:
-    settings = {"capacity_gib": 0.02, "batch_size": 64, "n_step": 3, "discount": 0.9, "shift_px": 1} | config
+    settings = {"capacity_gib": 0.02, "batch_size": 64, "discount": 0.9, "shift_px": 1} | config
     replay, rng = PixelReplay(task, PixelReplayConfig(**settings)), np.random.default_rng(0)
     for _ in range(episodes):
         replay.add(dot_episode(rng, lambda _: rng.uniform(-1, 1, 4).astype(np.float32)))
@@ -290,8 +290,8 @@ def random_replay(task: TaskSpec, episodes: int, **config: Any) -> PixelReplay:
 
 
 def test_it_learns_from_pixels_to_bring_a_dot_to_the_middle(small: TaskSpec) -> None:
-    torch.set_num_threads(1)
-    agent = new_agent(small, DrQv2Config(bf16=False, lr=1e-3, tau=0.05), replace(TINY, squeeze=16, hidden=64))
+    config = DrQv2Config(bf16=False, lr=1e-3, tau=0.02, std_steps=100)
+    agent = new_agent(small, config, replace(TINY, squeeze=16, hidden=64))
 
     def successes() -> int:
         rng = np.random.default_rng(1)
@@ -299,10 +299,10 @@ def test_it_learns_from_pixels_to_bring_a_dot_to_the_middle(small: TaskSpec) -> 
 
     before = successes()
     replay = random_replay(small, 400)
-    for _ in range(400):
-        agent.update(replay.sample(), steps=10**6)
+    for _ in range(750):
+        agent.update(replay.sample(), steps=50)
     assert before <= 12
-    assert successes() >= 34
+    assert successes() >= 28
 
 
 def test_a_resumed_run_goes_on_bit_by_bit(small: TaskSpec) -> None:
@@ -315,15 +315,15 @@ def test_a_resumed_run_goes_on_bit_by_bit(small: TaskSpec) -> None:
 
     network = replace(TINY, stack=3)
     torch.manual_seed(7)
-    straight = trained(new_agent(small, network=network), random_replay(small, 20, stack=3), 10)
+    straight = trained(new_agent(small, network=network), random_replay(small, 20, stack=3, n_step=3), 10)
 
-    replay = random_replay(small, 20, stack=3)
+    replay = random_replay(small, 20, stack=3, n_step=3)
     first = trained(new_agent(small, network=network), replay, 5)
     tensors, groups = optimizer_tensors(first.optimizers())
     saved = {k: v.clone() for k, v in {**tensors, **first.state_dict()}.items()}
     random, drawn = torch.get_rng_state(), replay.ring.rng_state()
 
-    second, replay = new_agent(small, network=network, seed=99), random_replay(small, 20, stack=3)
+    second, replay = new_agent(small, network=network, seed=99), random_replay(small, 20, stack=3, n_step=3)
     second.load_state_dict({k: v for k, v in saved.items() if not k.startswith("optimizer.")})
     load_optimizers(second.optimizers(), saved, groups)
     second.updates = first.updates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from data.replay.capacity import GIB
-from data.schema import Episode, EpisodeMeta, Outcome, Source
+from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source
 from data.spec import TaskSpec
-from hilserl.agents.features import FeatureReplay, ReplayConfig, encode_copies, feature_layout, random_shift
+from hilserl.agents.features import FeatureReplay, ReplayConfig, encode_copies, feature_layout, random_shift, stacks
 from hilserl.agents.networks import NetworkConfig, Policy
+from hilserl.agents.sac import Sac, SacConfig
 
 NewPolicy = Callable[..., Policy]
 Plan = tuple[int, Outcome, str, float, int]  # length, outcome, kind, share of human steps, seed
@@ -249,3 +251,40 @@ def test_both_cameras_of_a_policy_are_cached_in_its_order(count: int) -> None:
     batch = filled([episode], Two(), batch_size=8, copies=0).sample()
     t = batch.state[:, 1]
     assert torch.equal(batch.features, torch.stack((100 + t, t), 1)[:, :count])
+
+
+def test_an_episode_is_stacked_as_the_policy_stacks_it(task: TaskSpec) -> None:
+    torch.manual_seed(0)
+    policy, episode = Policy(task.observation, 4, NetworkConfig(stack=3)), noise_episode(task, 0)
+    found = stacks(episode, policy.cameras, 3)
+    assert found.shape == (7, 1, 3, 47, 47, 3)
+    for t, image in enumerate(episode.images["wrist"]):
+        live = policy.see(Observation({"wrist": image}, episode.state[t], 0.0))
+        assert np.array_equal(found[t].numpy(), live)
+    batch = filled([episode], policy, batch_size=8, copies=1).sample()
+    assert batch.features.shape == (8, policy.features)
+
+
+def test_the_frames_of_a_stack_are_shifted_together() -> None:
+    y, x = np.mgrid[0:20, 0:20]
+    image = torch.from_numpy(np.stack((y, x, 0 * x), -1).astype(np.uint8))
+    shifted = random_shift(image.expand(100, 2, 3, 20, 20, 3), 4, np.random.default_rng(0))
+    offsets = shifted[:, :, :, 10, 10, :2].int()
+    assert (offsets == offsets[:, :, :1]).all()
+    assert (offsets[:, 0] != offsets[:, 1]).any() and len(offsets[:, 0, 0].unique(dim=0)) > 20
+
+
+@pytest.mark.parametrize("copies", [0, 2])
+def test_without_a_camera_the_state_is_all_there_is(task: TaskSpec, copies: int) -> None:
+    blind = replace(task, observation=replace(task.observation, cameras=(), policy_cameras=()))
+    policy = Policy(blind.observation, 4)
+    replay = filled([noise_episode(task, i) for i in range(3)], policy, batch_size=16, copies=copies)
+    batch = replay.sample()
+    assert batch.features.shape == batch.next_features.shape == (16, 0)
+    assert batch.state.shape == (16, 4) and len(replay) == 18
+    sac = Sac(blind, SacConfig(actor_every=1), policy)
+    trained = [p for p in sac.parameters() if p.requires_grad]
+    before = [p.clone() for p in trained]
+    info = sac.update(batch, operated_episodes=0, train_actor=True)
+    assert all(torch.isfinite(v) for v in info.values())
+    assert sum(not torch.equal(p, b) for p, b in zip(trained, before, strict=True)) > 10

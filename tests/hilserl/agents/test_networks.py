@@ -1,4 +1,4 @@
-"""Encoder, actor and critics against their definitions."""
+"""Encoder, actor and critics against their definitions; stacks of frames; policies without a camera."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +10,10 @@ from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 from torch.nn import functional as F
 
+from data.errors import UserError
+from data.schema import Observation
 from data.spec import CameraSpec, TaskSpec
-from hilserl.agents.networks import CriticEnsemble, EnsembleLinear, Head, NetworkConfig, Policy
+from hilserl.agents.networks import CriticEnsemble, EnsembleLinear, FrameStack, Head, NetworkConfig, Policy
 
 
 def test_ensemble_linear_is_separate_linear_layers() -> None:
@@ -104,3 +106,144 @@ def test_two_cameras_are_encoded_in_order_and_must_share_a_size(task: TaskSpec) 
     cameras = (task.observation.cameras[0], CameraSpec("front", (0.0, 0.0, 1.0, 1.0), 64))
     with pytest.raises(ValueError, match=r"share one size.*\[47, 64\]"):
         Policy(replace(both, cameras=cameras), 4)
+
+
+def pictures(*shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (*shape, 47, 47, 3), np.uint8))
+
+
+def by_definition(policy: Policy, images: torch.Tensor) -> torch.Tensor:
+    """Features of stacks [N, S, H, W, 3]: channels side by side, oldest frame first, x / 255 - 0.5, convolutions."""
+    x = images.permute(0, 1, 4, 2, 3).flatten(1, 2).float() / 255.0 - 0.5
+    x = policy.encoder.conv(x)
+    return policy.encoder.norm((x.permute(0, 2, 3, 1) if policy.config.encoder == "drqv2" else x).flatten(1))
+
+
+@pytest.mark.parametrize("encoder", ["strided", "drqv2"])
+@pytest.mark.parametrize("stack", [1, 3])
+def test_features_are_those_of_the_definition(task: TaskSpec, encoder: str, stack: int) -> None:
+    torch.manual_seed(0)
+    policy = Policy(task.observation, 4, NetworkConfig(encoder=encoder, stack=stack))
+    torch.nn.init.normal_(policy.encoder.conv[0].bias)
+    images = pictures(5, 1, stack)
+    found = policy.encode(images)
+    assert found.shape == (5, policy.features)
+    torch.testing.assert_close(found, by_definition(policy, images[:, 0]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(policy.encode_batch({"wrist": images[:, 0]}), found)
+    with pytest.raises(ValueError, match=f"stacks of {stack + 1} frames, this encoder takes {stack}"):
+        policy.encode(pictures(5, 1, stack + 1))
+
+
+def test_the_encoder_of_drqv2_has_the_papers_size_and_initial_weights(task: TaskSpec) -> None:
+    cameras = (CameraSpec("wrist", (0.0, 0.0, 1.0, 1.0), 84),)
+    spec = replace(task.observation, cameras=cameras)
+    policy = Policy(spec, 4, NetworkConfig(encoder="drqv2", stack=3, squeeze=50, hidden=1024, layer_norm=False))
+    assert policy.features == 32 * 35 * 35
+    weights = [m.weight.flatten(1) for m in policy.encoder.conv if isinstance(m, torch.nn.Conv2d)]
+    assert [w.shape[1] for w in weights] == [81, 288, 288, 288]
+    for weight in weights:
+        torch.testing.assert_close(weight @ weight.T, 2.0 * torch.eye(32), atol=1e-4, rtol=0.0)
+    squeeze = policy.actor.head.squeeze[0].weight
+    torch.testing.assert_close(squeeze @ squeeze.T, torch.eye(50), atol=1e-4, rtol=0.0)
+    critic = CriticEnsemble(50, spec, 4, 2, policy.config)
+    for weight in critic.second.weight:
+        torch.testing.assert_close(weight @ weight.T, torch.eye(1024), atol=1e-4, rtol=0.0)
+    std = policy.actor(torch.zeros(1, policy.features), torch.zeros(1, 4))[1]
+    torch.testing.assert_close(std, torch.full((1, 4), 0.15))
+
+
+def test_a_policy_of_one_frame_has_the_names_it_always_had(new_policy: Callable[..., Policy]) -> None:
+    names = set(new_policy().state_dict())
+    assert {n for n in names if n.startswith("encoder")} == {
+        *(f"encoder.conv.{i}.{kind}" for i in (0, 2, 4, 6) for kind in ("weight", "bias")),
+        "encoder.norm.weight",
+        "encoder.norm.bias",
+    }
+    assert {n.split(".")[1] for n in names if n.startswith("actor")} == {"head", "body", "mean", "log_std"}
+    assert {n for n in names if "body" in n} == {
+        f"actor.body.{i}.{kind}" for i in (0, 1, 3, 4) for kind in ("weight", "bias")
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("encoder", "resnet"), ("stack", 0), ("squeeze", 0), ("hidden", -1), ("std_max", 0.0)]
+)
+def test_networks_that_cannot_be_are_refused(field: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"{field} is .*accepted"):
+        NetworkConfig(**{field: value})
+
+
+# stacks of frames
+
+
+def test_a_stack_holds_the_last_frames_and_repeats_the_first_one() -> None:
+    stack = FrameStack(3)
+    frames = [np.full((2, 1, 1, 3), i, np.uint8) for i in range(5)]
+
+    def held(frame: np.ndarray) -> list[int]:
+        found = stack.add(frame)
+        assert found.shape == (2, 3, 1, 1, 3)
+        return found[1, :, 0, 0, 2].tolist()
+
+    assert [held(f) for f in frames] == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]
+    stack.begin()
+    assert held(frames[3]) == [3, 3, 3]
+
+
+def seen(image: torch.Tensor) -> Observation:
+    return Observation({"wrist": image.numpy()}, np.array([0.1, -0.2, 0.3, 1.0], np.float32), 0.0)
+
+
+def test_a_stacked_policy_acts_on_what_it_saw_since_it_began(task: TaskSpec) -> None:
+    torch.manual_seed(0)
+    policy = Policy(task.observation, 4, NetworkConfig(stack=3))
+    images = pictures(4)
+    state = torch.tensor([[0.1, -0.2, 0.3, 1.0]])
+
+    def expected(*frames: int) -> np.ndarray:
+        return policy.choose(images[list(frames)][None, None], state)[0].numpy()
+
+    policy.begin()
+    np.testing.assert_allclose(policy.act(seen(images[0])), expected(0, 0, 0), atol=1e-6)
+    np.testing.assert_allclose(policy.act(seen(images[1])), expected(0, 0, 1), atol=1e-6)
+    policy.see(seen(images[2]))  # someone else acts
+    np.testing.assert_allclose(policy.act(seen(images[3])), expected(1, 2, 3), atol=1e-6)
+    assert np.abs(expected(1, 2, 3) - expected(3, 2, 1)).max() > 1e-4
+    policy.begin()
+    np.testing.assert_allclose(policy.act(seen(images[3])), expected(3, 3, 3), atol=1e-6)
+
+
+def test_noise_of_a_given_size_is_added_after_squashing(new_policy: Callable[..., Policy]) -> None:
+    policy = new_policy()
+    torch.nn.init.zeros_(policy.actor.mean.weight)
+    policy.actor.mean.bias.data[:] = torch.atanh(torch.tensor([0.0, 0.5, -0.5, 0.999]))
+    images, state = torch.zeros(1, 1, 1, 47, 47, 3, dtype=torch.uint8), torch.zeros(1, 4)
+    noise = torch.Generator().manual_seed(0)
+    actions = torch.cat([policy.choose(images, state, noise, std=0.2) for _ in range(2000)])
+    assert actions[:, :3].mean(0).tolist() == pytest.approx([0.0, 0.5, -0.5], abs=0.02)
+    assert actions[:, 0].std() == pytest.approx(0.2, rel=0.06)
+    assert actions[:, 3].max() == 1.0 and (actions[:, 3] == 1.0).float().mean() == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(policy.choose(images, state, None, std=0.2), policy.choose(images, state))
+
+
+# no camera at all
+
+
+def test_a_policy_without_a_camera_acts_on_the_state_alone(task: TaskSpec) -> None:
+    torch.manual_seed(0)
+    blind = replace(task.observation, cameras=(), policy_cameras=())
+    policy = Policy(blind, 4)
+    assert policy.features == 0 and not list(policy.encoder.parameters())
+    assert policy.encode(torch.empty((5, 0, 1, 0, 0, 3), dtype=torch.uint8)).shape == (5, 0)
+    assert policy.actor.head.size == 4 and not any("squeeze" in name for name in policy.state_dict())
+    state = np.array([0.5, -0.5, 0.0, 1.0], np.float32)
+    actions = [policy.act(Observation({}, s, 0.0)) for s in (state, state, -state)]
+    assert actions[0].shape == (4,) and np.array_equal(actions[0], actions[1])
+    assert np.abs(actions[0] - actions[2]).max() > 1e-4
+    critic = CriticEnsemble(0, blind, 4, members=2)
+    assert critic(torch.empty(3, 0), torch.rand(3, 4), torch.rand(3, 4)).shape == (2, 3)
+
+
+def test_a_camera_that_is_not_there_is_refused(task: TaskSpec) -> None:
+    with pytest.raises(ValueError, match="policy cameras must share one size"):
+        Policy(replace(task.observation, policy_cameras=("ceiling",)), 4)
