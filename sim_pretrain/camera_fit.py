@@ -74,12 +74,12 @@ def fit_camera(
         prior: what is known beforehand.
     """
     model = Residuals(views, corners_m, size_px, prior or Prior())
-    starts = sorted(starting_points(model, guess), key=lambda x: float(np.abs(model.all(x)).sum()))
-    x = min((_minimise(model, x, 8) for x in starts[:2]), key=lambda x: _cost(model, model.all(x)))
+    starts = sorted(starting_points(model, guess), key=lambda x: float(np.abs(model.deviations(x)).sum()))
+    x = min((_minimise(model, x, 8) for x in starts[:2]), key=lambda x: _cost(model, model.deviations(x)))
     for steps in (20, 60):
         model.weigh(x)
         x = _minimise(model, x, steps)
-    error, deviations = model.error_px(x), model.all(x)
+    error, deviations = model.error_px(x), model.deviations(x)
     per_view = np.bincount(model.which)
     strain = np.sqrt(np.bincount(model.which, (deviations[: error.size].reshape(-1, 2) ** 2).mean(1)) / per_view)
     misfit = float(np.median(strain))
@@ -110,12 +110,13 @@ def _minimise(model: Residuals, x: np.ndarray, steps: int) -> np.ndarray:
     That is what SciPy's solver does, on threads of the linear algebra library that wait for each other for seconds
     where the cores are busy with something else.
     """
-    damping, residuals = 1e-3, model.all(x)
-    cost, gained = _cost(model, residuals), np.inf
+    damping, residuals = 1e-3, model.deviations(x)
+    cost = _cost(model, residuals)
     information, gradient = _normal_equations(model, x, residuals)
     for _ in range(steps):
-        trial = x - np.linalg.solve(information + damping * np.diag(information.diagonal()), gradient)
-        residuals = model.all(trial)
+        damped = information + np.diag(damping * information.diagonal() + 1e-9)
+        trial = x - np.linalg.solve(damped, gradient)
+        residuals = model.deviations(trial)
         reached = _cost(model, residuals)
         if not reached < cost:
             damping *= 8
@@ -132,7 +133,7 @@ def _minimise(model: Residuals, x: np.ndarray, steps: int) -> np.ndarray:
 def _normal_equations(model: Residuals, x: np.ndarray, residuals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return information [21, 21] and gradient [21]."""
     step = 1e-6
-    jacobian = np.stack([model.all(x + step * axis) - residuals for axis in np.eye(COUNT)]) / step
+    jacobian = np.stack([model.deviations(x + step * axis) - residuals for axis in np.eye(COUNT)]) / step
     weighted = jacobian * _weights(model, residuals)
     # einsum counts for itself, without the threads of a matrix product
     return np.einsum("im,jm->ij", weighted, jacobian), np.einsum("im,m->i", weighted, residuals)

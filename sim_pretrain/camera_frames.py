@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -14,12 +13,11 @@ from data.errors import UserError
 from data.schema import Episode
 from data.spec import TaskSpec
 from hilserl.robot.kinematics import chain
+from sim_pretrain.camera_config import FrameConfig
 from sim_pretrain.camera_residuals import View
 from sim_pretrain.charuco import Board, BoardDetector
 
-if TYPE_CHECKING:
-    from sim_pretrain.setup_camera_fit import FrameConfig
-
+_FEWEST = 4  # a fit takes no fewer frames, whatever is asked for
 SAME_RAD = 0.03  # poses nearer than this on every joint tell the same
 
 
@@ -104,9 +102,10 @@ def find_sightings(
                 seen.append(Sighting(View(joints[row], numbers, pixels, name), frame.copy()))
     _require_enough(len(seen), refused, total, without, sizes, camera, board, config)
     order = most_different([s.view.joints_rad[:5] for s in seen])
-    if len(order) > config.max_frames:
-        refused["more than needed"] += len(order) - config.max_frames
-    return Sightings([seen[i] for i in order[: config.max_frames]], total, refused)
+    most = max(config.max_frames, config.min_frames, _FEWEST)
+    if len(order) > most:
+        refused["more than needed"] += len(order) - most
+    return Sightings([seen[i] for i in order[:most]], total, refused)
 
 
 def is_still(joints_rad: np.ndarray, stamp_s: np.ndarray, limit_rad_s: float) -> np.ndarray:
@@ -188,9 +187,10 @@ def _require_enough(
             "in sight, lit evenly and sharp. Print it: hilserl setup camera-fit --board=board.png; was another one "
             "used, say so: --squares_x, --squares_y, --dictionary. Small frames show no markers: record 640x480."
         )
-    if found < config.min_frames:
+    needed = max(config.min_frames, _FEWEST)
+    if found < needed:
         raise UserError(
-            f"{found} usable frames among {total} ({why}); {config.min_frames} or more are needed.\nRecord a longer "
+            f"{found} usable frames among {total} ({why}); {needed} or more are needed.\nRecord a longer "
             "drive with hilserl record --keep_native=true: bring the board into sight, stop for half a second, move "
             "on to a pose that is quite different, and so on."
         )

@@ -21,7 +21,7 @@ AIM_M, AIM_DEG = 0.002, 1.0  # a mount and a field of view known this well are w
 LIMIT_M, LIMIT_DEG = 0.006, 3.0  # known worse than this, they are not known
 _MISFIT = 3.0
 _PLAUSIBLE_M, _PLAUSIBLE_FOVY_DEG = 0.2, (25.0, 130.0)
-_LARGE_TURN_DEG, _SMALL_TURN_DEG = 8.0, 4.0  # what a drive should turn the hand by, about its first and second axis
+_LARGE_TURN_DEG, _SMALL_TURN_DEG = 6.0, 3.0  # what a drive should turn the hand by, about its first and second axis
 _MOVE = (
     "Record a drive with more of it, and stop half a second at each place: to the left and to the right end "
     "(turns the hand), low and as high as it goes (from 12 cm up the hand tilts, too), near and far."
@@ -58,8 +58,8 @@ def require_trustworthy(fit: Fit, sightings: Sightings) -> None:
         )
 
 
-def fitted_fields(fit: Fit, pinhole: Pinhole) -> dict[str, Any]:
-    """Return the fields of a `WorldProfile` that say what was fitted, as JSON."""
+def fitted_fields(fit: Fit, pinhole: Pinhole, present: WorldProfile) -> dict[str, Any]:
+    """Return the fields of a `WorldProfile`, as JSON, by which the fitted camera differs from the present one."""
     position, rotation = fit.position_m, fit.rotation @ pinhole.turn
     side = "+y" if position[1] > 0 else "-y"
     if side == "+y":  # fields are for the side -y; see `wrist_camera`
@@ -74,9 +74,9 @@ def fitted_fields(fit: Fit, pinhole: Pinhole) -> dict[str, Any]:
         "wrist_tilt_deg": [0.0, 0.0, 0.0],
         "wrist_fovy_deg": round(pinhole.fovy_deg, 3),
     }
-    aspect = fit.lens.width_px / fit.lens.height_px
-    if abs(aspect - 4 / 3) > 0.01:  # the crops of a task are fractions of the frame: its shape has to be the same
-        fields |= {"native_height_px": 120, "native_width_px": 2 * round(60 * aspect)}
+    shape = fit.lens.width_px / fit.lens.height_px
+    if abs(shape - present.native_width_px / present.native_height_px) > 0.01:  # a task's crops are shares of the frame
+        fields |= {"native_height_px": 120, "native_width_px": 2 * round(60 * shape)}
     return fields
 
 

@@ -36,7 +36,7 @@ class Prior:
     """What is known before the first frame; each is one standard deviation."""
 
     corner_px: float = 0.2  # of one corner
-    joint_rad: float = 0.001  # of one reading of one joint; an encoder's step is 0.0015
+    joint_rad: float = 0.0007  # of one reading of one joint; an encoder's step is 0.0015
     centre_of_width: float = 0.02  # principal point from the middle, as a fraction of the frame's width
     k1: float = 0.3
     k2: float = 0.1
@@ -63,6 +63,7 @@ class Residuals:
         self._whiten = eye_array(2 * len(self.pixels), format="csr") / prior.corner_px
 
     def lens(self, x: np.ndarray) -> Lens:
+        """Return the lens that `x` describes."""
         width, height = self.size_px
         centre = (width - 1) / 2 + float(x[1]) * width, (height - 1) / 2 + float(x[2]) * width
         return Lens(width, height, float(np.exp(x[0]) * height), centre, float(x[3]), float(x[4]))
@@ -102,7 +103,7 @@ class Residuals:
             blocks.append(coo_array(np.linalg.inv(np.linalg.cholesky(covariance))))
         self._whiten = block_diag(blocks, format="csr")
 
-    def all(self, x: np.ndarray) -> np.ndarray:
+    def deviations(self, x: np.ndarray) -> np.ndarray:
         """Return, each in its standard deviations, errors of the corners [2 M] and then of what was known before."""
         prior, normal = self.prior, Rotation.from_rotvec(x[BOARD][3:]).as_matrix()[:2, 2]
         known = (

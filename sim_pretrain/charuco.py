@@ -20,11 +20,11 @@ _ABOVE_M = 0.0003  # the simulated paper lies this far above the table, which wo
 class Board:
     """A chessboard with markers in its white squares. Its frame: origin in its centre, x right, y up, z to the eye."""
 
-    squares_x: int = 7
-    squares_y: int = 5
-    square_m: float = 0.03
-    marker_m: float = 0.022
-    dictionary: str = "DICT_4X4_50"
+    squares_x: int
+    squares_y: int
+    square_m: float
+    marker_m: float
+    dictionary: str  # OpenCV's name of the marker set
 
     def __post_init__(self) -> None:
         """Check what OpenCV would trip over later.
@@ -44,7 +44,7 @@ class Board:
         if needed > there:
             raise UserError(
                 f"{self.squares_x} x {self.squares_y} squares need {needed} markers, {self.dictionary} has {there}. "
-                f"Use fewer squares, or a larger dictionary: --dictionary={self.dictionary.rsplit('_', 1)[0]}_250"
+                "Use fewer squares, or a larger dictionary: --dictionary=DICT_4X4_1000 is the largest"
             )
 
     @property

@@ -44,16 +44,17 @@ class DistillConfig:
     """Sizes of the distillation."""
 
     teacher: str = "expert"  # the script, or the folder of a policy that was trained on privileged state
-    teacher_episodes: int = 100
+    teacher_episodes: int = 150
     demos: Path | None = None  # learn from the demonstrations in this run's store, instead of from the teacher's
     perturbed: float = 0.3  # share of the teacher's steps that get noise, so that recoveries are seen
     rounds: int = 4  # DAgger rounds
-    round_episodes: int = 50
+    round_episodes: int = 60
     student_share: float = 0.8  # of the steps of a DAgger episode; the teacher drives the rest
-    cloning_updates: int = 1500  # on the teacher's episodes alone
-    round_updates: int = 800
+    cloning_updates: int = 2000  # on the teacher's episodes alone
+    round_updates: int = 1200
     critic_episodes: int = 50  # untouched episodes of the finished policy for its critics; as many check them
-    critic_updates: int = 1500
+    critic_updates: int = 2000
+    critic_tau: float = 0.02  # Polyak rate of their targets; at a session's 0.005 they would lag behind for long
     evaluate: int = 50  # untouched episodes after each round, always from the same starts
     seed: int = 0
     cloning: CloningConfig = field(default_factory=CloningConfig)
@@ -242,7 +243,7 @@ def train_critics(policy: Policy, task: SimTask, runs: Sequence[Rollout], config
     replay = FeatureReplay(policy, ReplayConfig(copies=1, seed=config.seed))
     for run in runs:
         replay.add(run.episode)
-    sac = Sac(task.spec, SacConfig(), policy)
+    sac = Sac(task.spec, SacConfig(tau=config.critic_tau), policy)
     for _ in tqdm(range(config.critic_updates), "critics: fitting", unit="up"):
         sac.update(replay.sample(), operated_episodes=0, train_actor=False)
     policy.encoder.requires_grad_(True)

@@ -24,7 +24,7 @@ from hilserl.runs import find_checkpoint, load_checkpoint, prefixed, save_checkp
 
 MAKE_ONE = "`hilserl pretrain` makes a policy."
 GOLDEN_PAIRS = 32  # stored at most
-GOLDEN_TOLERANCE = 1e-4  # per dimension of an action; another thread count or CPU stays a hundred times below
+GOLDEN_TOLERANCE = 1e-4  # per dimension of an action; other kernels for the same arithmetic differ by 1e-6
 
 
 class LoadedPolicy(NamedTuple):
@@ -146,7 +146,7 @@ def _require_golden(policy: Policy, task: TaskSpec, stored: Mapping[str, Tensor]
     raise UserError(
         f"{what} does not act here as it did where it was made: {wrong.any(1).sum()} of its {len(wrong)} golden pairs "
         f"do not reproduce. The worst is pair {pair}, {task.action.names[dimension]}: {found[pair, dimension]:+.6f} "
-        f"here, {expected[pair, dimension]:+.6f} there, {apart[pair, dimension]:.2g} apart; accepted is "
+        f"here, {expected[pair, dimension]:+.6f} there, {apart[pair, dimension]:.3g} apart; accepted is "
         f"{GOLDEN_TOLERANCE:g}.\nAnother version of PyTorch (here {torch.__version__}) or of this code treats images "
         f"or state differently. Use the version that made it, or make it again: {MAKE_ONE}"
     )

@@ -26,17 +26,19 @@ from data.store.episode_store import EpisodeStore
 from hilserl.loop.env import start_joints, state_vector
 from hilserl.robot.kinematics import JOINTS, chain, ee_position
 from hilserl.tasks import lift_task
+from sim_pretrain.camera_config import FrameConfig
 from sim_pretrain.camera_fit import Fit, fit_camera, fit_without_strays
 from sim_pretrain.camera_frames import Sighting, Sightings, find_sightings, is_still, most_different
 from sim_pretrain.camera_lens import Lens, nearest_pinhole
+from sim_pretrain.camera_overlay import VISIBLE, finger_visibility
 from sim_pretrain.camera_report import fitted_fields, require_trustworthy
 from sim_pretrain.camera_residuals import View
 from sim_pretrain.charuco import Board, BoardDetector, with_board
 from sim_pretrain.profile import RealWorld, WorldProfile, read_profile
 from sim_pretrain.scene import build_xml, wrist_camera
-from sim_pretrain.setup_camera_fit import FrameConfig, main
+from sim_pretrain.setup_camera_fit import main
 
-BOARD, SIZE_PX = Board(), (400, 300)
+BOARD, SIZE_PX = Board(7, 5, 0.03, 0.022, "DICT_4X4_50"), (400, 300)
 ENCODER_RAD = 2 * np.pi / 4096
 
 TURNED = WorldProfile(wrist_position_m=(0.0131, -0.0608, -0.0139), wrist_tilt_deg=(-4.0, 2.5, 3.4), wrist_fovy_deg=75.0)
@@ -123,8 +125,9 @@ def calculated(
 
 
 def profile_of(fit: Fit, start: WorldProfile | None = None) -> WorldProfile:
+    start = start or WorldProfile()
     pinhole = nearest_pinhole(fit.lens, (0, 50, 300, 300))
-    return draccus.decode(WorldProfile, draccus.encode(start or WorldProfile()) | fitted_fields(fit, pinhole))
+    return draccus.decode(WorldProfile, draccus.encode(start) | fitted_fields(fit, pinhole, start))
 
 
 def apart(found: WorldProfile, true: WorldProfile) -> tuple[float, float, float]:
@@ -162,7 +165,7 @@ def test_principal_point_and_distortion_are_told_apart_from_the_mount(task, seed
     rng = np.random.default_rng(seed)
     centre = 199.5 + rng.uniform(-12, 12), 149.5 + rng.uniform(-12, 12)
     lens = Lens(*SIZE_PX, 190.0, centre, k1=float(rng.uniform(-0.28, 0.05)), k2=0.04)
-    views = calculated(TURNED, driven(task, 30, seed), lens=lens, seed=seed)
+    views = calculated(TURNED, driven(task, 60, seed), lens=lens, seed=seed)
     fit = fit_camera(views, BOARD.corners_m, SIZE_PX, GUESS)
     position, rotation = camera(TURNED)
     assert np.linalg.norm(fit.position_m - position) < 0.002
@@ -173,7 +176,7 @@ def test_principal_point_and_distortion_are_told_apart_from_the_mount(task, seed
 
 
 def test_a_board_that_was_printed_too_large_is_noticed_and_does_no_harm(task):
-    printed = Board(square_m=0.0312, marker_m=0.02288)
+    printed = replace(BOARD, square_m=0.0312, marker_m=0.02288)
     fit = fit_camera(calculated(TURNED, driven(task, 30, 0), board=printed), BOARD.corners_m, SIZE_PX, GUESS)
     assert fit.board_scale == pytest.approx(1.04, abs=0.006)
     assert apart(profile_of(fit), TURNED)[0] < 2.0
@@ -206,13 +209,25 @@ def test_poses_that_are_too_alike_are_refused_and_the_missing_motion_is_named(ta
         trusted(calculated(TURNED, heights))
 
 
-def test_the_further_the_arm_was_driven_the_better_it_is_known(task):
-    nook = replace(task, workspace_low_m=(0.22, -0.02, 0.1), workspace_high_m=(0.26, 0.02, 0.13))
-    near, far = (
-        fit_camera(calculated(TURNED, driven(where, 20, 0)), BOARD.corners_m, SIZE_PX, GUESS) for where in (nook, task)
-    )
-    assert near.position_sigma_m > 1.5 * far.position_sigma_m
+def test_the_further_the_arm_was_driven_the_better_the_mount_is_known(task):
+    nook = replace(task, workspace_low_m=(0.235, -0.005, 0.115), workspace_high_m=(0.245, 0.005, 0.125))
+    views = [calculated(TURNED, driven(where, 60, 0))[:20] for where in (nook, task)]
+    near, far = (fit_camera(v, BOARD.corners_m, SIZE_PX, GUESS) for v in views)
+    assert near.position_sigma_m > 1.3 * far.position_sigma_m
     assert near.fovy_sigma_deg > 1.5 * far.fovy_sigma_deg
+
+
+def fit_at(position: np.ndarray, rotation: np.ndarray, lens: Lens) -> Fit:
+    nothing = np.zeros(1)
+    return Fit(
+        lens, position, rotation, np.zeros(3), np.eye(3), np.zeros(5), 1.0, nothing, nothing, 0.0, 1.0, 0.0, 0.0, 0.0
+    )
+
+
+def test_the_simulated_frame_gets_the_shape_of_the_real_one():
+    wide = profile_of(fit_at(*camera(TURNED), Lens.centred(1280, 720, 60.0)))
+    assert wide.native_width_px / wide.native_height_px == pytest.approx(16 / 9, rel=0.01)
+    assert profile_of(fit_at(*camera(TURNED), Lens.centred(640, 480, 60.0))).native_width_px == 160
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["-y", "+y"]))
@@ -222,16 +237,13 @@ def test_what_is_written_means_the_camera_that_was_fitted(seed, side):
     position = rng.uniform(-0.08, 0.08, 3)
     position[1] = abs(position[1]) * (1 if side == "+y" else -1) or 1e-3
     rotation = Rotation.random(random_state=seed).as_matrix()
-    nothing, lens = np.zeros(1), Lens.centred(*SIZE_PX, float(rng.uniform(40, 100)))
-    fit = Fit(
-        lens, position, rotation, np.zeros(3), np.eye(3), np.zeros(5), 1.0, nothing, nothing, 0.0, 1.0, 0.0, 0.0, 0.0
-    )
+    fit = fit_at(position, rotation, Lens.centred(*SIZE_PX, float(rng.uniform(40, 100))))
     found = profile_of(fit, RealWorld())
     here, turn = camera(found)
     assert found.wrist_mount == side
     np.testing.assert_allclose(here, position, atol=1e-5)
     np.testing.assert_allclose(turn, rotation, atol=1e-5)
-    assert found.wrist_fovy_deg == pytest.approx(lens.fovy_deg, abs=1e-2)
+    assert found.wrist_fovy_deg == pytest.approx(fit.lens.fovy_deg, abs=1e-2)
     assert found.servo_gain == RealWorld().servo_gain
 
 
@@ -321,6 +333,18 @@ def test_the_command_writes_profile_overlay_and_report(tape, tmp_path, capsys):
     assert overlay is not None and overlay.shape[1] > 1000 and overlay.std() > 20
 
 
+def test_fingers_are_in_sight_with_the_camera_that_we_have_and_out_of_sight_behind_the_back(task):
+    spec = task.observation.cameras[0]
+    lens = Lens.centred(*SIZE_PX, 70.5)
+    seen = finger_visibility(WorldProfile(), fit_at(*camera(WorldProfile()), lens), task, spec, openings=2)
+    assert [angle for angle, _ in seen] == [task.action.gripper_closed_rad, task.action.gripper_open_rad]
+    assert all(shares["fixed finger"] > VISIBLE and shares["cube"] > VISIBLE for _, shares in seen)
+    assert seen[0][1]["moving finger"] != seen[1][1]["moving finger"] > VISIBLE
+    away = WorldProfile(wrist_tilt_deg=(0.0, 180.0, 0.0))
+    seen = finger_visibility(away, fit_at(*camera(away), lens), task, spec, openings=1)
+    assert seen[0][1]["moving finger"] == seen[0][1]["cube"] == 0.0
+
+
 def test_one_episode_can_be_named_and_a_camera_that_is_not_there_is_refused(tape, tmp_path):
     with pytest.raises(UserError, match=r"no camera 'front'; accepted is one of: wrist"):
         main([f"--run={tape.run}", "--camera=front"])
@@ -344,7 +368,7 @@ def test_frames_without_the_board_are_refused(tape):
     with pytest.raises(UserError, match=r"no board seen in 12 still frames of 400x300 px[\s\S]*--board=board.png"):
         look(tape, [recorded(tape.spec, tape.poses[:12], table)])
     with pytest.raises(UserError, match="no board seen"):  # another board than was said
-        look(tape, [recorded(tape.spec, tape.poses[:4], tape.frames[:4])], Board(dictionary="DICT_6X6_50"))
+        look(tape, [recorded(tape.spec, tape.poses[:4], tape.frames[:4])], replace(BOARD, dictionary="DICT_6X6_50"))
 
 
 def test_too_few_usable_frames_are_refused_with_the_reasons(tape):
@@ -371,7 +395,7 @@ def test_the_printed_board_has_the_size_that_it_states(tmp_path, capsys):
     at = content.index(b"pHYs") + 4
     per_metre = struct.unpack(">II", content[at : at + 8])
     assert per_metre == (10_000, 10_000)  # what the printer goes by
-    numbers, pixels = BoardDetector(Board(5, 4, 0.04, 0.03)).find(cv2.imread(str(path)))
+    numbers, pixels = BoardDetector(Board(5, 4, 0.04, 0.03, "DICT_4X4_50")).find(cv2.imread(str(path)))
     assert len(numbers) == 12
     across = pixels[numbers == 1] - pixels[numbers == 0]
     assert np.linalg.norm(across) / per_metre[0] == pytest.approx(0.04, abs=5e-5)
@@ -382,13 +406,13 @@ def test_the_printed_board_has_the_size_that_it_states(tmp_path, capsys):
     [
         ({"dictionary": "DICT_9X9"}, "accepted are .*DICT_4X4_50"),
         ({"marker_m": 0.04}, "marker_m < square_m"),
-        ({"squares_x": 15, "squares_y": 15}, "112 markers.*--dictionary=DICT_4X4_250"),
+        ({"squares_x": 15, "squares_y": 15}, "112 markers.*--dictionary=DICT_4X4_1000"),
         ({"squares_x": 2}, "3 x 3 squares"),
     ],
 )
 def test_a_board_that_cannot_be_is_refused(fields, message):
     with pytest.raises(UserError, match=message):
-        Board(**fields)
+        replace(BOARD, **fields)
 
 
 def test_the_command_alone_says_how_to_begin():

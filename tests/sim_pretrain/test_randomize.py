@@ -187,7 +187,7 @@ def test_cubes_of_every_size_are_graspable(end):
 def test_the_expert_succeeds_on_random_tables():
     """Measured over 100 episodes: 95 %; it misses cubes above 32 mm that lie askew."""
     env = SimEnv("lift", randomization=Randomization(), blind=True)
-    assert expert_phases(env, range(16)).count(Phase.SUCCESS) >= 14
+    assert expert_phases(env, range(16)).count(Phase.SUCCESS) >= 15
 
 
 def test_only_the_cube_touches_anything_at_a_random_start():

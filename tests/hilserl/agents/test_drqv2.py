@@ -19,14 +19,14 @@ from hilserl.agents.drqv2 import FAITHFUL, FAST, DrQv2, DrQv2Config
 from hilserl.agents.networks import CriticEnsemble, NetworkConfig, Policy
 from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
 
-SIZE_PX = 24
+SIZE_PX = 16  # the smallest image that leaves the encoder one pixel
 TINY = NetworkConfig(encoder="drqv2", squeeze=8, hidden=32, layer_norm=False)
 EXACT = DrQv2Config(bf16=False)
 
 
 @pytest.fixture(scope="module")
 def small(task: TaskSpec) -> TaskSpec:
-    """The test task, seen in 24 px."""
+    """The test task, seen in 16 px."""
     whole = (0.0, 0.0, 1.0, 1.0)
     cameras = (CameraSpec("wrist", whole, SIZE_PX), CameraSpec("front", whole, SIZE_PX))
     return replace(task, observation=replace(task.observation, cameras=cameras))
@@ -299,10 +299,10 @@ def test_it_learns_from_pixels_to_bring_a_dot_to_the_middle(small: TaskSpec) -> 
 
     before = successes()
     replay = random_replay(small, 400)
-    for _ in range(750):
-        agent.update(replay.sample(), steps=50)
-    assert before <= 12
-    assert successes() >= 28
+    for update in range(400):  # an actor that climbs untrained critics saturates
+        agent.update(replay.sample(), steps=50, train_actor=update >= 200)
+    assert before <= 10
+    assert successes() >= 30
 
 
 def test_a_resumed_run_goes_on_bit_by_bit(small: TaskSpec) -> None:

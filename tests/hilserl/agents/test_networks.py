@@ -219,9 +219,9 @@ def test_noise_of_a_given_size_is_added_after_squashing(new_policy: Callable[...
     policy.actor.mean.bias.data[:] = torch.atanh(torch.tensor([0.0, 0.5, -0.5, 0.999]))
     images, state = torch.zeros(1, 1, 1, 47, 47, 3, dtype=torch.uint8), torch.zeros(1, 4)
     noise = torch.Generator().manual_seed(0)
-    actions = torch.cat([policy.choose(images, state, noise, std=0.2) for _ in range(2000)])
-    assert actions[:, :3].mean(0).tolist() == pytest.approx([0.0, 0.5, -0.5], abs=0.02)
-    assert actions[:, 0].std() == pytest.approx(0.2, rel=0.06)
+    actions = torch.cat([policy.choose(images, state, noise, std=0.2) for _ in range(1000)])
+    assert actions[:, :3].mean(0).tolist() == pytest.approx([0.0, 0.5, -0.5], abs=0.025)
+    assert actions[:, 0].std() == pytest.approx(0.2, rel=0.08)
     assert actions[:, 3].max() == 1.0 and (actions[:, 3] == 1.0).float().mean() == pytest.approx(0.5, abs=0.05)
     assert torch.equal(policy.choose(images, state, None, std=0.2), policy.choose(images, state))
 

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from data.errors import UserError
+from data.schema import Observation
 from data.spec import SpecMismatch, TaskSpec
-from hilserl.agents.networks import CriticEnsemble, Policy
+from hilserl.agents.networks import CriticEnsemble, NetworkConfig, Policy
 from hilserl.agents.policy_file import load_policy, save_policy
-from hilserl.runs import RunDirectory, load_checkpoint
+from hilserl.runs import RunDirectory, load_checkpoint, save_checkpoint
 
 NewPolicy = Callable[..., Policy]
 
@@ -87,3 +89,146 @@ def test_a_checkpoint_that_is_no_policy_says_so(tmp_path: Path, saved: Path, tas
 def test_the_file_is_readable_without_us(saved: Path, task: TaskSpec) -> None:
     info = json.loads((saved / "info.json").read_text())
     assert TaskSpec.from_json(json.dumps(info["spec"])) == task
+
+
+# golden pairs
+
+SHOWN = 3
+
+
+def observations(task: TaskSpec, count: int = SHOWN, seed: int = 0) -> list[Observation]:
+    rng = np.random.default_rng(seed)
+    return [
+        Observation(
+            {c.name: rng.integers(0, 256, (c.size_px, c.size_px, 3), np.uint8) for c in task.observation.cameras},
+            rng.uniform(-1, 1, task.observation.state_dim).astype(np.float32),
+            t / 10,
+        )
+        for t in range(count)
+    ]
+
+
+def rewritten(path: Path, **changed: torch.Tensor | None) -> Path:
+    """Change golden tensors of a checkpoint; None removes one."""
+    tensors, info = load_checkpoint(path)
+    for name, tensor in changed.items():
+        key = "golden." + name.replace("__", ".")
+        tensors.pop(key)
+        tensors |= {} if tensor is None else {key: tensor}
+    return save_checkpoint(path, tensors, info)
+
+
+@pytest.fixture
+def golden(tmp_path: Path, task: TaskSpec, new_policy: NewPolicy) -> Path:
+    return save_policy(tmp_path / "golden", new_policy(1), task, {}, golden=observations(task))
+
+
+def test_golden_observations_come_back_with_the_policy(golden: Path, task: TaskSpec, new_policy: NewPolicy) -> None:
+    loaded = load_policy(golden, task)
+    assert len(loaded.golden) == SHOWN
+    for found, shown in zip(loaded.golden, observations(task), strict=True):
+        assert found.images.keys() == {"wrist"}  # what the policy sees, and no more
+        assert np.array_equal(found.images["wrist"], shown.images["wrist"]) and found.images["wrist"].dtype == np.uint8
+        assert np.array_equal(found.state, shown.state)
+    again = save_policy(golden, loaded.policy, task, loaded.info, golden=loaded.golden)
+    assert len(load_policy(again, task).golden) == SHOWN
+    tensors, _ = load_checkpoint(golden)
+    expected = [new_policy(1).act(o) for o in observations(task)]
+    np.testing.assert_allclose(tensors["golden.action"].numpy(), np.stack(expected), atol=1e-6)
+
+
+def test_only_the_first_32_are_kept(tmp_path: Path, task: TaskSpec, new_policy: NewPolicy) -> None:
+    path = save_policy(tmp_path / "policy", new_policy(1), task, {}, golden=observations(task, 40))
+    assert len(load_policy(path, task).golden) == 32
+
+
+def test_without_golden_observations_there_is_nothing_to_verify(saved: Path, task: TaskSpec) -> None:
+    assert load_policy(saved, task).golden == ()
+
+
+def test_a_policy_that_acts_otherwise_is_refused(golden: Path, task: TaskSpec) -> None:
+    action = load_checkpoint(golden)[0]["golden.action"]
+    action[1, 2] += 0.0123
+    with pytest.raises(UserError) as caught:
+        load_policy(rewritten(golden, action=action), task)
+    message = str(caught.value)
+    assert "1 of its 3 golden pairs do not reproduce" in message
+    assert "pair 1, dz" in message and "0.0123 apart; accepted is 0.0001" in message
+    assert "hilserl pretrain" in message
+
+
+@pytest.mark.parametrize(("apart", "refused"), [(0.5e-4, False), (2e-4, True), (float("nan"), True)])
+def test_the_tolerance_is_a_ten_thousandth(golden: Path, task: TaskSpec, apart: float, refused: bool) -> None:
+    action = load_checkpoint(golden)[0]["golden.action"]
+    action[2, 0] += apart
+    rewritten(golden, action=action)
+    if not refused:
+        assert len(load_policy(golden, task).golden) == SHOWN
+        return
+    with pytest.raises(UserError, match="pair 2, dx"):
+        load_policy(golden, task)
+
+
+def test_other_preprocessing_of_images_is_noticed(
+    golden: Path, task: TaskSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Policy.encode
+    monkeypatch.setattr(Policy, "encode", lambda self, images: encode(self, images.flip(-1)))  # BGR for RGB
+    with pytest.raises(UserError, match="3 of its 3 golden pairs"):
+        load_policy(golden, task)
+
+
+def test_golden_pairs_that_are_torn_are_refused(golden: Path, task: TaskSpec) -> None:
+    state = load_checkpoint(golden)[0]["golden.state"]
+    for changed in ({"state": state[:2]}, {"state": None}):
+        with pytest.raises(UserError, match="damaged golden pairs"):
+            load_policy(rewritten(golden, **changed), task)
+
+
+def test_a_stacked_policy_is_verified_over_one_episode(tmp_path: Path, task: TaskSpec) -> None:
+    torch.manual_seed(0)
+    policy = Policy(task.observation, 4, NetworkConfig(stack=3))
+    policy.act(observations(task, 1, seed=9)[0])  # it is in the middle of an episode ...
+    before = [f.copy() for f in policy._frames._frames]
+    path = save_policy(tmp_path / "policy", policy, task, {}, golden=observations(task))
+    assert all(np.array_equal(a, b) for a, b in zip(policy._frames._frames, before, strict=True))  # ... and stays there
+    assert len(load_policy(path, task).golden) == SHOWN
+    images = load_checkpoint(path)[0]["golden.images.wrist"]
+    with pytest.raises(UserError, match="golden pairs do not reproduce"):  # the same frames, in another order
+        load_policy(rewritten(path, images__wrist=images.flip(0)), task)
+
+
+def test_golden_pairs_of_a_policy_without_a_camera(tmp_path: Path, task: TaskSpec) -> None:
+    blind = replace(task, observation=replace(task.observation, cameras=(), policy_cameras=()))
+    shown = observations(blind)
+    path = save_policy(tmp_path / "policy", Policy(blind.observation, 4), blind, {}, golden=shown)
+    assert [o.state.tolist() for o in load_policy(path, blind).golden] == [o.state.tolist() for o in shown]
+
+
+# the shape of the networks
+
+
+def test_the_shape_of_the_networks_is_kept(tmp_path: Path, task: TaskSpec) -> None:
+    config = NetworkConfig(encoder="drqv2", stack=2, squeeze=10, hidden=32, layer_norm=False, std_max=0.5)
+    path = save_policy(tmp_path / "policy", Policy(task.observation, 4, config), task, {"network": {"stack": 9}})
+    loaded = load_policy(path, task)
+    assert loaded.policy.config == config
+    assert loaded.info["network"]["squeeze"] == 10  # what is said in `info` does not replace it
+
+
+def with_network(path: Path, network: dict | None) -> Path:
+    tensors, info = load_checkpoint(path)
+    del info["network"]
+    return save_checkpoint(path, tensors, info | ({} if network is None else {"network": network}))
+
+
+def test_a_checkpoint_from_before_has_the_default_networks(saved: Path, task: TaskSpec) -> None:
+    assert load_policy(with_network(saved, None), task).policy.config == NetworkConfig()
+
+
+@pytest.mark.parametrize(
+    ("network", "found"), [({"depth": 5}, "depth"), ({"encoder": "vit"}, "vit"), ({"stack": "many"}, "stack")]
+)
+def test_an_unknown_network_is_refused(saved: Path, task: TaskSpec, network: dict, found: str) -> None:
+    with pytest.raises(UserError, match=rf"network that this version does not know(?s:.*){found}(?s:.*)Accepted"):
+        load_policy(with_network(saved, network), task)

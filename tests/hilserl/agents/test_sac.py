@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.replay.pixel_replay import PixelBatch
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 from data.spec import TaskSpec
 from hilserl.agents.features import FeatureReplay, ReplayConfig
@@ -209,6 +210,86 @@ def test_actor_follows_the_gradient_of_the_critics(sac: Sac, monkeypatch: pytest
     moved = torch.tanh(sac.policy.actor(batch.features, batch.state)[0]).mean(0) - before
     assert moved[0] > 0.1
     assert moved[1:].abs().max() < moved[0] / 2
+
+
+# end to end
+
+IMAGES = torch.randint(0, 256, (2, 8, 1, 47, 47, 3), generator=torch.Generator().manual_seed(3)).to(torch.uint8)
+
+
+def pixels_of(rows: Batch, bootstrap: Tensor) -> PixelBatch:
+    """The transitions of `rows`, with 8 images at each end in place of features."""
+    return PixelBatch(
+        images={"wrist": IMAGES[0]},
+        state=rows.state,
+        action=rows.action,
+        reward=rows.reward,
+        bootstrap=bootstrap,
+        next_images={"wrist": IMAGES[1]},
+        next_state=rows.next_state,
+        human=rows.human,
+    )
+
+
+@pytest.fixture
+def seeing(task: TaskSpec, new_policy: NewPolicy) -> Sac:
+    """SAC that trains its encoder."""
+    return Sac(task, SacConfig(encoder_lr=1e-3, actor_every=1), new_policy())
+
+
+def test_from_pixels_the_losses_are_those_of_the_features(seeing: Sac, task: TaskSpec, new_policy: NewPolicy) -> None:
+    frozen = Sac(task, SacConfig(actor_every=1), new_policy())
+    seeing.load_state_dict(frozen.state_dict(), strict=False)
+    rows = batch_of(8)
+    features, next_features = (seeing.policy.encode(i.transpose(1, 2)).detach() for i in IMAGES.unsqueeze(2))
+    torch.manual_seed(4)
+    expected = frozen.update(rows._replace(features=features, next_features=next_features), operated_episodes=3)
+    torch.manual_seed(4)
+    found = seeing.update(pixels_of(rows, 0.97 * rows.discount_mask), operated_episodes=3)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_returns_over_several_steps_keep_their_own_discount(seeing: Sac) -> None:
+    always(seeing.target, 0.8, 0.6)
+    rows = batch_of(8, reward=torch.full((8,), 0.25))
+    target = seeing.critic_target(seeing._encoded(pixels_of(rows, torch.full((8,), 0.97**3))))
+    torch.testing.assert_close(target, torch.full((8,), 0.25 + 0.97**3 * 0.6))
+
+
+def test_the_critics_train_the_encoder_and_the_actor_does_not(seeing: Sac) -> None:
+    batch = seeing._encoded(pixels_of(batch_of(8), torch.full((8,), 0.97)))
+    before = copied(seeing.policy.encoder)
+    seeing._update_critic(batch)
+    assert all(p.grad is not None and p.grad.any() for p in seeing.policy.encoder.parameters())
+    assert not same(seeing.policy.encoder, before)
+    seeing.policy.encoder.zero_grad()
+    before = copied(seeing.policy.encoder)
+    seeing._update_actor(batch, 0, {"wrist": IMAGES[0]})
+    assert all(p.grad is None for p in seeing.policy.encoder.parameters())
+    assert same(seeing.policy.encoder, before)
+
+
+def test_the_anchor_keeps_the_eyes_it_had(seeing: Sac) -> None:
+    """Whatever the encoder learns, the anchor pulls to what the simulation policy did on these images."""
+    batch = pixels_of(batch_of(8), torch.full((8,), 0.97))
+    with torch.no_grad():
+        reference = seeing.policy.actor.mode(seeing.policy.encode_batch(batch.images), batch.state)
+        for parameter in seeing.policy.encoder.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+        features = seeing.policy.encode_batch(batch.images)
+        drifted = seeing.policy.actor.mode(features, batch.state)
+    info = seeing._update_actor(seeing._encoded(batch), 0, batch.images)
+    assert info["anchor"].item() == pytest.approx((drifted - reference).square().sum(-1).mean().item(), rel=1e-4)
+    assert info["anchor"] > 1e-6
+
+
+def test_features_and_pixels_are_not_mixed_up(sac: Sac, seeing: Sac) -> None:
+    with pytest.raises(ValueError, match=r"encoder_lr is 0.001.*with a Batch"):
+        seeing.update(batch_of(8))
+    with pytest.raises(ValueError, match=r"encoder_lr is 0.0,.*with a PixelBatch"):
+        sac.update(pixels_of(batch_of(8), torch.ones(8)))
+    assert "encoder" in seeing.optimizers() and "encoder" not in sac.optimizers()
 
 
 # a task that can be learnt in seconds

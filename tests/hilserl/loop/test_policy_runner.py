@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from data.schema import Observation
+from data.schema import Observation, Source
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
-from hilserl.agents.networks import Policy
+from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.loop.link import Link
 from hilserl.loop.policy_runner import PolicyRunner
+from teleop.inputs import OperatorState
 
 NewPolicy = Callable[[int], Policy]
+JOINTS = StateField("joints", 3, "rad", -2, 2)
+IDLE = OperatorState(stamp_s=0.0)
 
 
 @pytest.fixture
 def new_policy() -> NewPolicy:
     whole = (0.0, 0.0, 1.0, 1.0)
     cameras = (CameraSpec("front", whole, 47), CameraSpec("wrist", whole, 47))
-    task = TaskSpec("test", ObservationSpec(cameras, ("wrist",), (StateField("joints", 3, "rad", -2, 2),)))
+    task = TaskSpec("test", ObservationSpec(cameras, ("wrist",), (JOINTS,)))
 
     def make(seed: int) -> Policy:
         torch.manual_seed(seed)
@@ -116,3 +120,57 @@ def test_a_frozen_policy_never_changes(tmp_path: Path, new_policy: NewPolicy, ob
     Link(tmp_path).publish_weights(new_policy(9).actor.state_dict(), 300)
     runner.refresh()
     assert runner.version == 0 and np.array_equal(runner.act(observation, explore=False), action)
+
+
+def test_refresh_takes_the_encoder_too_when_it_was_trained(
+    tmp_path: Path, new_policy: NewPolicy, observation: Observation
+) -> None:
+    runner = PolicyRunner(new_policy(0), 0, Link(tmp_path))
+    Link(tmp_path).publish_weights(new_policy(9).state_dict(), 200)
+    runner.refresh()
+    expected = PolicyRunner(new_policy(9), 0).act(observation, explore=False)
+    assert runner.version == 200 and np.array_equal(runner.act(observation, explore=False), expected)
+
+
+def test_a_stack_starts_with_the_episode_and_has_no_gap(observation: Observation) -> None:
+    spec = ObservationSpec((CameraSpec("wrist", (0.0, 0.0, 1.0, 1.0), 47),), ("wrist",), (JOINTS,))
+    torch.manual_seed(0)
+    runner = PolicyRunner(Policy(spec, 4, NetworkConfig(stack=2)), 0)
+    other = replace(observation, images={"wrist": 255 - observation.images["wrist"]})
+
+    def acts(*seen: Observation) -> list[float]:
+        runner.begin()
+        for o in seen[:-1]:
+            runner.see(o)
+        return runner.act(seen[-1], explore=False).tolist()
+
+    assert acts(observation) == acts(observation, observation) == acts(other, observation, observation)
+    assert acts(observation) != acts(other, observation)
+
+
+def test_the_actor_shows_its_policy_every_frame_of_an_episode_once(bench: Any, new_world: Any) -> None:
+    """A person takes over in the middle of the first episode; the frames of those steps must not be missing."""
+
+    class Stacked(PolicyRunner):
+        def __init__(self) -> None:
+            self.version, self.episodes = 0, list[list[float]]()
+
+        def refresh(self) -> None: ...
+
+        def begin(self) -> None:
+            self.episodes.append([])
+
+        def see(self, observation: Observation) -> None:
+            self.episodes[-1].append(observation.stamp_s)
+
+        def act(self, observation: Observation, *, explore: bool) -> np.ndarray:
+            self.see(observation)
+            return np.array([0.0, 0.1, 0.0, 1.0], np.float32)
+
+    policy = Stacked()
+    taken_over = OperatorState(stamp_s=0.0, deadman=True, move=(0.0, 0.5, 0.0), gripper=1.0)
+    b = bench([IDLE, IDLE, taken_over, taken_over, IDLE], [])
+    b.actor.use(policy)
+    first, second = b.run(episodes=2)
+    assert Source.HUMAN in first.source and Source.POLICY in first.source and Source.HUMAN not in second.source
+    assert policy.episodes == [e.stamp_s[:-1].tolist() for e in (first, second)]
