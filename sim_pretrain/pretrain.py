@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,19 +20,29 @@ from data.spec import difference
 from hilserl.flags import parse_flags
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, write_json
+from sim_pretrain.baselines import BaselineConfig, train_baseline
 from sim_pretrain.collect import Collector, cores
+from sim_pretrain.console import ConsoleReporter, TensorBoardReporter, stop_on_signals
 from sim_pretrain.distill import Distillation, DistillConfig, Distilled
 from sim_pretrain.env import EnvConfig
 from sim_pretrain.episode_film import films
 from sim_pretrain.preview import preview
 from sim_pretrain.profile import WorldProfile, read_profile
 from sim_pretrain.randomize import Randomization
+from sim_pretrain.rl import train
+from sim_pretrain.rl_config import RLConfig
+from sim_pretrain.rl_report import Reporter
 from sim_pretrain.tasks import SimTask, find_task
 from sim_pretrain.transfer import CheckConfig, check, episodes_of
 
 BEGUN = "pretrain.json"
 MAY_CHANGE = ("resume", "output_dir", "workers", "threads", "check", "blind_baseline", "preview")  # between resumes
 FILMS = 3
+INTERRUPTED = 130  # exit status, as after Ctrl-C
+GO_ON = "Go on with the same command and --resume."
+
+
+Method = Literal["distill", "rlpd", "sac", "drqv2", "sb3-sac", "sb3-ppo"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class PretrainArgs:
     """Flags of `hilserl pretrain`."""
 
     task: str = "lift"  # lift, bowl (red cube into a bowl) or paper (green cube onto a sheet)
-    method: Literal["distill"] = "distill"  # distill: teacher -> cloning -> DAgger, from pixels
+    method: Method = "distill"  # distill: teacher -> cloning -> DAgger, from pixels; the others learn from reward
     randomize: bool = True  # another table for every episode; --randomize=false: always the same one
     randomization: Randomization = field(default_factory=Randomization)  # by how much the tables differ
     profile_json: Path | None = None  # the table at the centre, e.g. from `hilserl setup camera-fit`
@@ -50,8 +61,10 @@ class PretrainArgs:
     preview: bool = False  # draw tables as --randomization makes them into output_dir/preview.png, and nothing else
     evaluate: int = 100  # untouched episodes at the end
     workers: int = 0  # simulation processes; 0: one per core
-    threads: int = 0  # of torch; 0: one per core
-    distill: DistillConfig = field(default_factory=DistillConfig)
+    threads: int = 0  # of torch; 0: half of the cores, as threads that wait for a busy core cost more than they bring
+    distill: DistillConfig = field(default_factory=DistillConfig)  # of the method distill
+    rl: RLConfig = field(default_factory=RLConfig)  # of rlpd, sac and drqv2; its method and task follow from above
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)  # of sb3-sac and sb3-ppo; its task, too
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,20 +75,14 @@ def main(argv: Sequence[str]) -> int:
         return _preview(args, task)
     if args.check is not None:
         return _check(args, task)
-    started_s = time.monotonic()
     _begin(args, task)
-    torch.set_num_threads(args.threads or cores())
-    done = _distil(args, task, {"provenance": provenance(args, argv)})
-    where = "tables that differ" if args.randomize else "the clean table"
-    print(f"Untouched, on {where}: {done.evaluation.text()}")
-    print(done.calibration.text())
-    print(f"Saved {done.folder} after {(time.monotonic() - started_s) / 60:.1f} minutes.")
-    print("Films of its worst episodes: " + ", ".join(map(str, _films(args, done))))
-    print(f"Next: hilserl pretrain --task={args.task} --check={args.output_dir}")
-    return 0
+    torch.set_num_threads(args.threads or max(1, cores() // 2))
+    info = {"provenance": provenance(args, argv)}
+    return _distil(args, task, info) if args.method == "distill" else _reinforce(args, info)
 
 
-def _distil(args: PretrainArgs, task: SimTask, info: dict[str, Any]) -> Distilled:
+def _distil(args: PretrainArgs, task: SimTask, info: dict[str, Any]) -> int:
+    started_s = time.monotonic()
     run, workers = RunDirectory(args.output_dir), args.workers or cores()
     with (
         MetricsLog(run.metrics_path) as metrics,
@@ -85,10 +92,43 @@ def _distil(args: PretrainArgs, task: SimTask, info: dict[str, Any]) -> Distille
         try:
             while not distillation.finished:
                 distillation.step(metrics)
-            return distillation.finish(args.evaluate)
+            done = distillation.finish(args.evaluate)
         except KeyboardInterrupt:
-            print(f"\n{distillation.rounds_done} rounds are on disk. Go on with the same command and --resume.")
+            print(f"\n{distillation.rounds_done} rounds are on disk. {GO_ON}")
             raise
+    where = "tables that differ" if args.randomize else "the clean table"
+    print(f"Untouched, on {where}: {done.evaluation.text()}")
+    print(done.calibration.text())
+    print(f"Saved {done.folder} after {(time.monotonic() - started_s) / 60:.1f} minutes.")
+    print("Films of its worst episodes: " + ", ".join(map(str, _films(args, done))))
+    print(f"Next: hilserl pretrain --task={args.task} --check={args.output_dir}")
+    return 0
+
+
+def _reinforce(args: PretrainArgs, info: dict[str, Any]) -> int:
+    """Learn from reward; Ctrl-C leaves at the next whole piece of work, with everything on disk."""
+    run, tables = RunDirectory(args.output_dir), args.randomization if args.randomize else None
+    world = {"randomization": tables, "profile": env_config(args).profile}
+    with stop_on_signals() as stopping, contextlib.ExitStack() as stack:
+        reporters: list[Reporter] = [stack.enter_context(ConsoleReporter(f"{args.method} {args.task}"))]
+        if args.rl.tensorboard:
+            reporters.append(stack.enter_context(TensorBoardReporter(args.output_dir / "tensorboard")))
+        if args.method in ("sb3-sac", "sb3-ppo"):
+            baseline = replace(args.baseline, task=args.task)
+            result = train_baseline(args.method, run, baseline, stopping, reporters=reporters, **world)  # type: ignore[arg-type]
+        else:
+            config = replace(args.rl, method=args.method, task=args.task)  # type: ignore[arg-type]
+            result = train(run, config, stopping, reporters=reporters, info=info, **world)  # type: ignore[arg-type]
+    if result.best is not None:
+        print(f"Best, at {result.best.step:,} steps: {result.best.text()}")
+    if not result.finished:
+        print(f"Stopped after {result.steps:,} steps. {GO_ON}")
+        return INTERRUPTED
+    print(
+        f"{result.steps:,} steps in {result.minutes:.1f} minutes."
+        + (f" Saved {result.policy}." if result.policy else "")
+    )
+    return 0
 
 
 def _films(args: PretrainArgs, done: Distilled) -> list[Path]:

@@ -54,6 +54,16 @@ class Result:
         """Return the first evaluation that succeeded at least so often."""
         return next((e for e in self.history if e.success >= success), None)
 
+    def text(self, resume: str = "the same command and --resume") -> str:
+        """Say in a few lines what came out and how to go on; `resume` is the command that does."""
+        spent = f"{self.steps:,} steps, {self.minutes:.1f} minutes"
+        lines = [f"finished after {spent}" if self.finished else f"stopped after {spent}. Go on: {resume}"]
+        if self.best is not None:
+            lines.append(f"best at {self.best.step:,} steps: {self.best.text()}")
+        if self.policy is not None:
+            lines.append(f"its policy: {self.policy}")
+        return "\n".join(lines)
+
 
 def kept_steps(history: Sequence[Evaluated], count: int) -> list[int]:
     """Return at which steps evaluated policies stay: the newest half of `count`, and the best of the others."""

@@ -139,7 +139,7 @@ class Actor(nn.Module):
 
     def mode(self, features: Tensor, state: Tensor) -> Tensor:
         """Return the greedy action [B, A]."""
-        return torch.tanh(self.mean(self.body(self.head(features, state))))
+        return torch.tanh(self.mean(self.body(self.head(features, state))).float())
 
     def sample(self, features: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return a reparametrised action [B, A], its per-dimension log-density [B, A] and the mode [B, A]."""

@@ -166,6 +166,7 @@ def test_the_numbers_are_named_as_people_know_them(straight: tuple[RunDirectory,
 def test_the_best_policy_lies_beside_the_run_and_loads(straight: tuple[RunDirectory, Result, Listener]) -> None:
     run, result, _ = straight
     assert result.policy == run.path / "policy" and result.best is not None
+    assert result.text().splitlines()[0].startswith("finished after") and str(result.policy) in result.text()
     spec = oracle_spec(TASKS["lift"].spec)
     loaded = load_policy(result.policy, spec)
     assert loaded.info["steps"] == result.best.step and loaded.info["provenance"] == "a test"
@@ -198,6 +199,7 @@ def test_a_wish_to_stop_leaves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
     run, asked = RunDirectory(tmp_path / "run"), []
     result = train(run, TINY, lambda: bool(asked.append(1)) or len(asked) > 5)
     assert not result.finished and result.policy is None
+    assert "stopped after" in result.text() and result.text("hilserl x --resume").endswith("Go on: hilserl x --resume")
     assert [f.name for f in numbered(run.checkpoints)] == ["000001"]
 
 
