@@ -5,11 +5,15 @@
 
 Variants: `default` is `RLConfig()`; `plain` is without the cloning term; `cloning` is that term alone, without any
 reinforcement learning, on the demonstrations of the default run; `sac` has the dense reward and no demonstrations.
+The best policy of each run is chosen on the 50 starts, so it is judged again on 200 others. Runs that are there
+already are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +24,16 @@ from torch.nn import functional as F
 
 from data.store.reader import open_reader
 from hilserl.agents.networks import Policy
+from hilserl.agents.policy_file import load_policy
 from hilserl.runs import RunDirectory, write_json
-from sim_pretrain.env import SimEnv
+from hilserl.tasks import lift_task
+from sim_pretrain.env import SimEnv, oracle_spec
 from sim_pretrain.evaluation import Evaluation, evaluate
 from sim_pretrain.rl import train
 from sim_pretrain.rl_config import RLConfig
 
 GOAL = 0.95
+FRESH_SEED, FRESH = 5_000_000, 200  # starts that chose nothing
 PLAIN = replace(RLConfig().sac, cloning_start=0.0, cloning_end=0.0)
 VARIANTS = {
     "default": RLConfig(),
@@ -64,16 +71,16 @@ class Line:
     curve: list[tuple[int, int]]  # steps, successes of 50
     minutes: float
     cpu_minutes: float
+    fresh: tuple[int, int]  # successes of the best policy on fresh starts, of how many
 
     def text(self) -> str:
         """Return a row of the table."""
-        reached = "no" if self.reached is None else "{:,} | {:.1f} | {:.1f}".format(*self.reached)
-        reached = "never | – | –" if self.reached is None else reached
+        reached = "never | – | –" if self.reached is None else "{:,} | {:.1f} | {:.1f}".format(*self.reached)
         steps, last = self.curve[-1]
         best = max(wins for _, wins in self.curve)
         return (
-            f"| {self.variant} | {self.seed} | {reached} | {best}/50 | {last}/50 at {steps:,} | {self.minutes:.1f} | "
-            f"{self.cpu_minutes:.1f} |"
+            f"| {self.variant} | {self.seed} | {reached} | {best}/50 | {last}/50 at {steps:,} | "
+            f"{self.fresh[0]}/{self.fresh[1]} | {self.minutes:.1f} | {self.cpu_minutes:.1f} |"
         )
 
 
@@ -90,7 +97,17 @@ def learned(variant: str, seed: int, folder: Path, steps: int) -> Line:
         [(e.step, e.wins) for e in result.history],
         result.minutes,
         clock.cpu_minutes[-1],
+        fresh(load_policy(folder / "policy", oracle_spec(lift_task())).policy),
     )
+
+
+def fresh(policy: Policy) -> tuple[int, int]:
+    """Judge a policy on starts that nobody has chosen it by."""
+    env = SimEnv("lift", oracle=True)
+    found = evaluate(env, policy, FRESH, FRESH_SEED)
+    env.close()
+    print(f"    fresh starts: {found.text()}", flush=True)
+    return found.wins, found.n
 
 
 def cloned(seed: int, demonstrations: Path) -> Line:
@@ -103,7 +120,7 @@ def cloned(seed: int, demonstrations: Path) -> Line:
     torch.manual_seed(seed)
     policy = Policy(env.task.spec.observation, 4, config.network)
     optimizer = torch.optim.Adam(policy.parameters(), config.sac.actor_lr)
-    found: list[Evaluation] = []
+    found, best = list[Evaluation](), policy
     for update in range(1, 10_001):
         rows = torch.randint(len(state), (64,))
         mode = policy.actor.mode(torch.zeros(64, 0), state[rows])
@@ -114,11 +131,14 @@ def cloned(seed: int, demonstrations: Path) -> Line:
         if update % 2000 == 0:
             found.append(evaluate(env, policy, step=update))
             clock.say(f"{update:,} updates: {found[-1].text()}")
+            best = copy.deepcopy(policy) if all(not e.better_than(found[-1]) for e in found[:-1]) else best
     env.close()
     good = next((i for i, e in enumerate(found) if e.success >= GOAL), None)
     minutes = (time.monotonic() - started_s) / 60
     reached = None if good is None else (found[good].step, clock.cpu_minutes[good], clock.cpu_minutes[good])
-    return Line("cloning", seed, reached, [(e.step, e.wins) for e in found], minutes, clock.cpu_minutes[-1])
+    return Line(
+        "cloning", seed, reached, [(e.step, e.wins) for e in found], minutes, clock.cpu_minutes[-1], fresh(best)
+    )
 
 
 def main() -> None:
@@ -136,11 +156,17 @@ def main() -> None:
             print(f"{variant}, seed {seed}", flush=True)
             folder = args.output_dir / f"{variant}-{seed}"
             demonstrations = args.output_dir / f"default-{seed}"
-            line = cloned(seed, demonstrations) if variant == "cloning" else learned(variant, seed, folder, args.steps)
-            write_json(args.output_dir / f"{variant}-{seed}.json", vars(line))
+            done = args.output_dir / f"{variant}-{seed}.json"
+            if done.exists():
+                line = Line(**json.loads(done.read_text()))
+            elif variant == "cloning":
+                line = cloned(seed, demonstrations)
+            else:
+                line = learned(variant, seed, folder, args.steps)
+            write_json(done, vars(line))
             lines.append(line)
-    print("\n| variant | seed | steps to 95 % | minutes | CPU minutes | best | last | minutes in all | CPU |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("\n| variant | seed | steps to 95 % | minutes | CPU | best | last | fresh starts | minutes in all | CPU |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     print("\n".join(line.text() for line in lines))
 
 

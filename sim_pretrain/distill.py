@@ -26,7 +26,7 @@ from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
 from hilserl.agents.policy_file import policy_checkpoint
 from hilserl.agents.sac import Sac, SacConfig
 from hilserl.metrics import MetricsLog
-from hilserl.runs import INFO, RunDirectory, load_checkpoint, numbered, under
+from hilserl.runs import INFO, RunDirectory, load_checkpoint, numbered, prefixed, under
 from sim_pretrain.calibration import Calibration, calibrate
 from sim_pretrain.cloning import Cloner, CloningConfig
 from sim_pretrain.collect import Collector, Driver
@@ -47,7 +47,7 @@ class DistillConfig:
     teacher_episodes: int = 150
     demos: Path | None = None  # learn from the demonstrations in this run's store, instead of from the teacher's
     perturbed: float = 0.3  # share of the teacher's steps that get noise, so that recoveries are seen
-    rounds: int = 4  # DAgger rounds
+    rounds: int = 2  # DAgger rounds
     round_episodes: int = 60
     student_share: float = 0.8  # of the steps of a DAgger episode; the teacher drives the rest
     cloning_updates: int = 2000  # on the teacher's episodes alone
@@ -93,6 +93,7 @@ class Distillation:
         self._cloner = Cloner(self.policy, task.spec, config.cloning, total)
         self._rollouts: list[Rollout] = []
         self._best: Evaluation | None = None
+        self._best_weights: dict[str, torch.Tensor] = {}
         self.rounds_done = 0
         if numbered(run.checkpoints):
             self._restore()
@@ -116,8 +117,9 @@ class Distillation:
         with tqdm(total=updates, desc=f"round {number} of {c.rounds}: fitting", unit="up") as bar:
             loss = self._cloner.fit(self._rollouts, updates, rng, lambda n, x: (bar.update(n), bar.set_postfix(loss=x)))
         found = self._evaluate()
-        worse, is_best = regression(self._best, found), found.better_than(self._best)
-        self._best = found if is_best else self._best
+        worse = regression(self._best, found)
+        if found.better_than(self._best):
+            self._best, self._best_weights = found, {k: v.clone() for k, v in self.policy.state_dict().items()}
         self.rounds_done += 1
         metrics.write(
             {
@@ -130,13 +132,13 @@ class Distillation:
             }
         )
         tqdm.write(f"  round {number}: {found.text()}" + (f" ({worse})" if worse else ""))
-        self._save(is_best)
+        self._save()
         return found
 
     def finish(self, evaluate: int) -> Distilled:
         """Take the policy of the best round, train critics for it, and save both as the newest checkpoint."""
         c, task = self._config, self._task
-        self.policy.load_state_dict(under("policy", load_checkpoint(self._run.path, "best")[0]))
+        self.policy.load_state_dict(self._best_weights)
         seen = [*self._rollouts, *self._untouched(CRITIC_SEED, c.critic_episodes, "critics: episodes")]
         torch.manual_seed(c.seed)
         sac = train_critics(self.policy, task, seen, c)
@@ -189,7 +191,7 @@ class Distillation:
         results = tuple(result_of(EVALUATION_SEED + i, r) for i, r in enumerate(runs))
         return Evaluation(results, self._cloner.updates)
 
-    def _save(self, is_best: bool) -> None:
+    def _save(self) -> None:
         assert self._best is not None
         tensors, groups = optimizer_tensors({"cloning": self._cloner.optimizer})
         weights, info = policy_checkpoint(self.policy, self._task.spec, self._info)
@@ -199,7 +201,8 @@ class Distillation:
             "optimizers": groups,
             "best": self._best.to_json(),
         }
-        self._run.save_checkpoint({**weights, **tensors}, {**info, "distillation": progress}, keep=2, best=is_best)
+        tensors |= weights | prefixed("best", self._best_weights)
+        self._run.save_checkpoint(tensors, {**info, "distillation": progress}, keep=2)
 
     def _restore(self) -> None:
         """Go on after the newest round that is on disk."""
@@ -214,7 +217,7 @@ class Distillation:
         self.policy.load_state_dict(under("policy", tensors))
         load_optimizers({"cloning": self._cloner.optimizer}, tensors, progress["optimizers"])
         self._cloner.updates, self.rounds_done = progress["updates"], progress["rounds_done"]
-        self._best = Evaluation.from_json(progress["best"])
+        self._best, self._best_weights = Evaluation.from_json(progress["best"]), under("best", tensors)
         for number in range(self.rounds_done):
             self._rollouts += self._labelled(number)
 

@@ -59,6 +59,10 @@ class Wanderer:
     def refresh(self) -> None:
         self.refreshed += 1
 
+    def begin(self) -> None: ...
+
+    def see(self, observation) -> None: ...
+
     def act(self, observation, *, explore: bool) -> np.ndarray:
         self.seen.append(observation.state)
         self.explored.append(explore)
