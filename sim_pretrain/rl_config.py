@@ -34,7 +34,7 @@ def _sac() -> SacConfig:
     """SAC from scratch: no anchor, the actor learns as often as the critics, and demonstrations are copied, too."""
     return SacConfig(
         tau=0.02,
-        actor_lr=3e-4,
+        actor_lr=1e-4,
         actor_every=1,
         temperature_init=0.01,
         anchor_start=0.0,

@@ -93,14 +93,17 @@ def test_draws_lie_between_the_extremes(name):
     assert (low != high).any()
 
 
-def test_the_emulated_table_lies_within():
-    """All of it at once: what differs on the demo's table is no further off than a draw may be."""
+def test_the_emulated_table_lies_beyond_in_its_wrist_camera_alone():
+    """What the demo has to learn on the arm is where the camera sits; the rest was drawn in pretraining."""
     clean, real = WorldProfile(), RealWorld()
+    beyond = set()
     for name in ("wrist_position_m", "wrist_tilt_deg", "wrist_fovy_deg", "front_position_m", "front_fovy_deg",
                  "brightness", "image_noise", "light_diffuse", "light_ambient", "light_position_m", "servo_gain",
                  "joint_offset_deg", "action_latency_s", "camera_latency_s", "pad_friction"):  # fmt: skip
         low, high = (np.array(getattr(p, name)) for p in Randomization().extremes(name, clean))
-        assert ((low <= getattr(real, name)) & (getattr(real, name) <= high)).all(), name
+        if not ((low <= getattr(real, name)) & (getattr(real, name) <= high)).all():
+            beyond.add(name)
+    assert beyond == {"wrist_position_m", "wrist_tilt_deg"}
 
 
 @settings(max_examples=40, deadline=None)
