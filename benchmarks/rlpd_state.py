@@ -4,7 +4,8 @@
     uv run python benchmarks/rlpd_state.py --variants plain cloning --seeds 0
 
 Variants: `default` is `RLConfig()`; `plain` is without the cloning term; `cloning` is that term alone, without any
-reinforcement learning, on the demonstrations of the default run; `sac` has the dense reward and no demonstrations.
+reinforcement learning, on the demonstrations of the default run; `sac` has the dense reward and no demonstrations;
+`randomised` is `default` with another table for every episode, in training and in evaluation.
 The best policy of each run is chosen on the 50 starts, so it is judged again on 200 others. Runs that are there
 already are not made again.
 """
@@ -29,6 +30,7 @@ from hilserl.runs import RunDirectory, write_json
 from hilserl.tasks import lift_task
 from sim_pretrain.env import SimEnv, oracle_spec
 from sim_pretrain.evaluation import Evaluation, evaluate
+from sim_pretrain.randomize import Randomization
 from sim_pretrain.rl import train
 from sim_pretrain.rl_config import RLConfig
 
@@ -37,6 +39,7 @@ FRESH_SEED, FRESH = 5_000_000, 200  # starts that chose nothing
 PLAIN = replace(RLConfig().sac, cloning_start=0.0, cloning_end=0.0)
 VARIANTS = {
     "default": RLConfig(),
+    "randomised": RLConfig(),
     "plain": RLConfig(sac=PLAIN, steps=20_000, evaluate_every=2000),
     "sac": RLConfig(method="sac", sac=PLAIN, steps=30_000, evaluate_every=2000),
 }
@@ -87,7 +90,9 @@ class Line:
 def learned(variant: str, seed: int, folder: Path, steps: int) -> Line:
     """Train one run."""
     config, clock = replace(VARIANTS[variant], seed=seed), Clock()
-    result = train(RunDirectory(folder), replace(config, steps=steps or config.steps), reporters=[clock])
+    tables = Randomization() if variant == "randomised" else None
+    config = replace(config, steps=steps or config.steps)
+    result = train(RunDirectory(folder), config, randomization=tables, reporters=[clock])
     reached = result.first_at(GOAL)
     cpu = dict(zip((e.step for e in result.history), clock.cpu_minutes, strict=True))
     return Line(
@@ -97,13 +102,13 @@ def learned(variant: str, seed: int, folder: Path, steps: int) -> Line:
         [(e.step, e.wins) for e in result.history],
         result.minutes,
         clock.cpu_minutes[-1],
-        fresh(load_policy(folder / "policy", oracle_spec(lift_task())).policy),
+        fresh(load_policy(folder / "policy", oracle_spec(lift_task())).policy, tables),
     )
 
 
-def fresh(policy: Policy) -> tuple[int, int]:
+def fresh(policy: Policy, tables: Randomization | None = None) -> tuple[int, int]:
     """Judge a policy on starts that nobody has chosen it by."""
-    env = SimEnv("lift", oracle=True)
+    env = SimEnv("lift", oracle=True, randomization=tables)
     found = evaluate(env, policy, FRESH, FRESH_SEED)
     env.close()
     print(f"    fresh starts: {found.text()}", flush=True)

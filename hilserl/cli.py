@@ -35,7 +35,7 @@ COMMANDS = {
     ),
     "pretrain demos": Command("sim_pretrain.demos", "Fill a store with demonstrations of the scripted expert."),
     "setup camera-fit": Command(
-        "sim_pretrain.setup_camera_fit", "Find the wrist camera's mount and field of view from frames of a board."
+        "sim_pretrain.camera_fit.command", "Find the wrist camera's mount and field of view from frames of a board."
     ),
     "record": Command(
         "hilserl.commands.record",

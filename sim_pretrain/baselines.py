@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ from data.schema import Observation
 from data.spec import ObservationSpec
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory
+from sim_pretrain.console import TensorBoardReporter
 from sim_pretrain.env import SimEnv
 from sim_pretrain.evaluation import Evaluation, evaluate
 from sim_pretrain.profile import WorldProfile
@@ -49,6 +51,7 @@ class BaselineConfig:
     rollout_steps: int = 2048  # of PPO: transitions between updates
     evaluate_every: int = 5000  # steps between evaluations
     evaluation_episodes: int = 50
+    tensorboard: bool = False  # curves for TensorBoard beside metrics.jsonl; needs the extra `tensorboard`
     seed: int = 0
 
 
@@ -94,10 +97,8 @@ def train_baseline(
     from stable_baselines3.common.logger import KVWriter, Logger
 
     build = {"reward": config.reward, "randomization": randomization, "profile": profile, "oracle": True}
-    env = NormalizedState(SimEnv(task, stages=config.stages, **build))  # type: ignore[arg-type]
-    tests = SimEnv(task, **build)  # type: ignore[arg-type]
+    told: list[Reporter] = [*reporters]
     started_s, history, kept = time.monotonic(), list[Evaluated](), list[Evaluation]()
-    model = _model(kind, env, config)
 
     class Writer(KVWriter):
         def write(self, key_values: dict[str, Any], key_excluded: dict[str, Any], step: int = 0) -> None:
@@ -108,7 +109,7 @@ def train_baseline(
 
     class Watch(BaseCallback):
         def _on_step(self) -> bool:
-            for reporter in reporters:
+            for reporter in told:
                 reporter.progress(self.num_timesteps, config.steps)
             if self.num_timesteps % config.evaluate_every == 0:
                 look()
@@ -116,7 +117,7 @@ def train_baseline(
 
     def tell(step: int, values: Mapping[str, float]) -> None:
         metrics.write({"steps": step, **values})
-        for reporter in reporters:
+        for reporter in told:
             reporter.row(step, values)
 
     def look() -> None:
@@ -127,18 +128,22 @@ def train_baseline(
         if not kept or found.better_than(kept[-1]):
             kept.append(found)
         tell(step, {"eval/success_rate": found.success, "eval/ep_len_mean": found.mean_steps})
-        for reporter in reporters:
+        for reporter in told:
             reporter.say(f"{step:,} steps, {minutes:.1f} min: {found.text()}")
 
-    try:
-        with MetricsLog(run.metrics_path) as metrics:
-            model.set_logger(Logger(None, [Writer()]))
-            model.learn(config.steps, callback=Watch(), log_interval=20 if kind == "sb3-sac" else 1)
-            if not history or history[-1].step != model.num_timesteps:
-                look()
-    finally:
-        env.close()
-        tests.close()
+    with ExitStack() as opened:
+        env = NormalizedState(SimEnv(task, stages=config.stages, **build))  # type: ignore[arg-type]
+        opened.callback(env.close)
+        tests = SimEnv(task, **build)  # type: ignore[arg-type]
+        opened.callback(tests.close)
+        metrics = opened.enter_context(MetricsLog(run.metrics_path))
+        if config.tensorboard:
+            told.append(opened.enter_context(TensorBoardReporter(run.path / "tensorboard")))
+        model = _model(kind, env, config)
+        model.set_logger(Logger(None, [Writer()]))
+        model.learn(config.steps, callback=Watch(), log_interval=20 if kind == "sb3-sac" else 1)
+        if not history or history[-1].step != model.num_timesteps:
+            look()
     minutes = (time.monotonic() - started_s) / 60
     finished = model.num_timesteps >= config.steps
     return Result(finished, model.num_timesteps, minutes, tuple(history), kept[-1] if kept else None, None)

@@ -55,7 +55,8 @@ class Listener:
 @pytest.mark.parametrize("kind", ["sb3-sac", "sb3-ppo"])
 def test_a_baseline_trains_and_is_evaluated_like_ours(tmp_path: Path, kind: Kind) -> None:
     listener, run = Listener(), RunDirectory(tmp_path / "run")
-    result = train_baseline(kind, run, TINY, reporters=[listener])
+    result = train_baseline(kind, run, replace(TINY, tensorboard=True), reporters=[listener])
+    assert list((run.path / "tensorboard").glob("events*"))
     assert result.finished and result.steps >= 300
     assert [e.step for e in result.history] == [200, result.steps]
     assert result.best is not None and [e.seed for e in result.best.episodes] == [1_000_000, 1_000_001]

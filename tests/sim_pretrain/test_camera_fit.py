@@ -26,17 +26,17 @@ from data.store.episode_store import EpisodeStore
 from hilserl.loop.env import start_joints, state_vector
 from hilserl.robot.kinematics import JOINTS, chain, ee_position
 from hilserl.tasks import lift_task
-from sim_pretrain.camera_config import FrameConfig
-from sim_pretrain.camera_fit import Fit, fit_camera, fit_without_strays
-from sim_pretrain.camera_frames import Sighting, Sightings, find_sightings, is_still, most_different
-from sim_pretrain.camera_lens import Lens, nearest_pinhole
-from sim_pretrain.camera_overlay import VISIBLE, finger_visibility
-from sim_pretrain.camera_report import fitted_fields, require_trustworthy
-from sim_pretrain.camera_residuals import View
-from sim_pretrain.charuco import Board, BoardDetector, with_board
+from sim_pretrain.camera_fit.charuco import Board, BoardDetector, with_board
+from sim_pretrain.camera_fit.command import main
+from sim_pretrain.camera_fit.config import FrameConfig
+from sim_pretrain.camera_fit.fit import Fit, fit_camera, fit_without_strays
+from sim_pretrain.camera_fit.frames import Sighting, Sightings, find_sightings, is_still, most_different
+from sim_pretrain.camera_fit.lens import Lens, nearest_pinhole
+from sim_pretrain.camera_fit.overlay import VISIBLE, finger_visibility
+from sim_pretrain.camera_fit.report import fitted_fields, require_trustworthy
+from sim_pretrain.camera_fit.residuals import View
 from sim_pretrain.profile import RealWorld, WorldProfile, read_profile
 from sim_pretrain.scene import build_xml, wrist_camera
-from sim_pretrain.setup_camera_fit import main
 
 BOARD, SIZE_PX = Board(7, 5, 0.03, 0.022, "DICT_4X4_50"), (400, 300)
 ENCODER_RAD = 2 * np.pi / 4096

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sim_pretrain.camera_lens import FLIP, Lens
-from sim_pretrain.camera_residuals import BOARD, COUNT, MOUNT, Residuals, View
+from sim_pretrain.camera_fit.lens import FLIP, Lens
+from sim_pretrain.camera_fit.residuals import BOARD, COUNT, MOUNT, Residuals, View
 
 Guess = tuple[np.ndarray, np.ndarray, float]  # position [3] m, rotation [3, 3], vertical field of view deg
 _FIRST_VIEWS = 12  # as many make a starting point; more only cost time

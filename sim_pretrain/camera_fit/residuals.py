@@ -13,7 +13,7 @@ from scipy.sparse import block_diag, coo_array, eye_array
 from scipy.spatial.transform import Rotation
 
 from hilserl.robot.kinematics import chain
-from sim_pretrain.camera_lens import Lens
+from sim_pretrain.camera_fit.lens import Lens
 
 # The 21 numbers: ln(focal / height), principal point, k1, k2; mount; board; offsets of lift, elbow and flex; ln of the
 # board's scale. An offset of pan would turn the board with the arm, and one of roll the mount: neither can be told.

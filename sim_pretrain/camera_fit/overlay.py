@@ -18,9 +18,9 @@ from data.images import crop_px
 from data.spec import CameraSpec, TaskSpec
 from hilserl.loop.env import start_joints
 from hilserl.robot.kinematics import JOINTS
-from sim_pretrain.camera_fit import Fit
-from sim_pretrain.camera_frames import Sighting
-from sim_pretrain.charuco import Board, with_board
+from sim_pretrain.camera_fit.charuco import Board, with_board
+from sim_pretrain.camera_fit.fit import Fit
+from sim_pretrain.camera_fit.frames import Sighting
 from sim_pretrain.profile import Vec3, WorldProfile
 from sim_pretrain.scene import build_xml
 

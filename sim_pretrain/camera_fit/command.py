@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from data.errors import UserError
 from hilserl.flags import parse_flags
-from sim_pretrain.camera_config import CameraFitArgs
+from sim_pretrain.camera_fit.config import CameraFitArgs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from data.schema import Episode
     from data.spec import CameraSpec, TaskSpec
     from data.store.reader import AnnotatedReader
-    from sim_pretrain.charuco import Board
+    from sim_pretrain.camera_fit.charuco import Board
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
             "--board=board.png; lay it in front of the arm, drive over it with hilserl record --keep_native=true, "
             "then: hilserl setup camera-fit --run=RUN"
         )
-    from sim_pretrain.charuco import Board, print_board
+    from sim_pretrain.camera_fit.charuco import Board, print_board
 
     board = Board(args.squares_x, args.squares_y, args.square_m, args.marker_m, args.dictionary)
     if args.board is not None:
@@ -54,11 +54,11 @@ def _fit(args: CameraFitArgs, run: Path, board: Board) -> None:
     from data.images import crop_px
     from data.store.reader import open_reader
     from hilserl.runs import write_json
-    from sim_pretrain.camera_fit import fit_without_strays
-    from sim_pretrain.camera_frames import find_sightings
-    from sim_pretrain.camera_lens import nearest_pinhole
-    from sim_pretrain.camera_overlay import finger_visibility, write_overlay
-    from sim_pretrain.camera_report import fitted_fields, report, require_trustworthy
+    from sim_pretrain.camera_fit.fit import fit_without_strays
+    from sim_pretrain.camera_fit.frames import find_sightings
+    from sim_pretrain.camera_fit.lens import nearest_pinhole
+    from sim_pretrain.camera_fit.overlay import finger_visibility, write_overlay
+    from sim_pretrain.camera_fit.report import fitted_fields, report, require_trustworthy
     from sim_pretrain.profile import WorldProfile, read_profile
     from sim_pretrain.scene import wrist_camera
 

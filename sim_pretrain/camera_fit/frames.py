@@ -13,9 +13,9 @@ from data.errors import UserError
 from data.schema import Episode
 from data.spec import TaskSpec
 from hilserl.robot.kinematics import chain
-from sim_pretrain.camera_config import FrameConfig
-from sim_pretrain.camera_residuals import View
-from sim_pretrain.charuco import Board, BoardDetector
+from sim_pretrain.camera_fit.charuco import Board, BoardDetector
+from sim_pretrain.camera_fit.config import FrameConfig
+from sim_pretrain.camera_fit.residuals import View
 
 _FEWEST = 4  # a fit takes no fewer frames, whatever is asked for
 SAME_RAD = 0.03  # poses nearer than this on every joint tell the same

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sim_pretrain.camera_lens import Lens
-from sim_pretrain.camera_residuals import BOARD, COUNT, MOUNT, OFFSETS, SCALE, Prior, Residuals, View
-from sim_pretrain.camera_start import Guess, starting_points
+from sim_pretrain.camera_fit.lens import Lens
+from sim_pretrain.camera_fit.residuals import BOARD, COUNT, MOUNT, OFFSETS, SCALE, Prior, Residuals, View
+from sim_pretrain.camera_fit.start import Guess, starting_points
 
 _STRAY = 3.0  # a view this many times worse than the typical one is not of the same scene
 

@@ -10,10 +10,10 @@ from scipy.spatial.transform import Rotation
 
 from data.errors import UserError
 from hilserl.robot.kinematics import JOINTS
-from sim_pretrain.camera_fit import Fit
-from sim_pretrain.camera_frames import Sightings, turns_deg
-from sim_pretrain.camera_lens import Pinhole
-from sim_pretrain.camera_overlay import VISIBLE
+from sim_pretrain.camera_fit.fit import Fit
+from sim_pretrain.camera_fit.frames import Sightings, turns_deg
+from sim_pretrain.camera_fit.lens import Pinhole
+from sim_pretrain.camera_fit.overlay import VISIBLE
 from sim_pretrain.profile import WorldProfile
 from sim_pretrain.scene import wrist_camera
 
