@@ -5,9 +5,11 @@ Medians over repeated calls, one torch thread, as the actor and the learner run 
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,8 +28,10 @@ from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.robot.kinematics import inverse
 from hilserl.tasks import lift_task
 from sim_pretrain.demo import CHECKPOINT
+from sim_pretrain.env import EnvConfig
+from sim_pretrain.expert import expert_of
+from sim_pretrain.profile import WorldProfile
 from sim_pretrain.rollout import rollout
-from sim_pretrain.scene import WorldProfile
 from sim_pretrain.sim_arm import make_env
 from sim_pretrain.world import World
 
@@ -64,9 +68,10 @@ def main() -> None:
     spec = ClassifierSpec.for_task(task, 0)
     detector = SuccessDetector(SuccessModel(spec), Calibration(0.9, 3, 0.0))
     rows.append(("success detector, two cameras", median_ms(lambda: detector.step(observation), 200)))
-    rng = np.random.default_rng(0)
+    env = EnvConfig().make()
     act = lambda o, _: (runner.act(o, explore=True), Source.POLICY)  # noqa: E731
-    episodes = [rollout(world, task, act, lambda _: np.zeros(4, np.float32), rng).episode for _ in range(12)]
+    episodes = [rollout(env, act, expert_of(env.task), seed).episode for seed in range(12)]
+    env.close()
     replay = FeatureReplay(loaded.policy, ReplayConfig())
     for episode in episodes:
         replay.add(episode)
@@ -99,20 +104,14 @@ def main() -> None:
 
 def commit_row(task) -> tuple[str, float]:
     """Time the commit of an episode with both cameras."""
-    import dataclasses
-    import uuid
-
-    world = World()
-    both = dataclasses.replace(
-        task, observation=dataclasses.replace(task.observation, policy_cameras=("wrist", "front"))
-    )
+    env = EnvConfig(all_cameras=True).make()
     rng = np.random.default_rng(0)
     act = lambda *_: (rng.uniform(-1, 1, 4).astype(np.float32), Source.EXPERT)  # noqa: E731
-    episode = rollout(world, both, act, lambda _: np.zeros(4, np.float32), rng).episode
-    world.close()
+    episode = rollout(env, act, expert_of(env.task), 0).episode
+    env.close()
     with (
         tempfile.TemporaryDirectory() as folder,
-        EpisodeStore.create_or_open(Path(folder) / "store", both) as store,
+        EpisodeStore.create_or_open(Path(folder) / "store", task) as store,
     ):
 
         def commit() -> None:

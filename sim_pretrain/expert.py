@@ -11,7 +11,10 @@ from sim_pretrain.tasks import SimTask
 from sim_pretrain.truth import Truth
 from teleop.expert import ExpertConfig, PlaceConfig, lift, place
 
-STATIC_PAD_M, CLEARANCE_M = 0.022, 0.004  # from the grasp centre to the static finger; kept free between it and the cube
+STATIC_PAD_M, CLEARANCE_M = (
+    0.022,
+    0.004,
+)  # from the grasp centre to the static finger; kept free between it and the cube
 
 Expert = Callable[[Truth], np.ndarray]
 

@@ -9,7 +9,6 @@ from enum import StrEnum
 import numpy as np
 
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
-from hilserl.agents.networks import Policy
 from sim_pretrain.env import SimEnv
 from sim_pretrain.expert import Expert
 from sim_pretrain.truth import Truth
@@ -93,11 +92,3 @@ def rollout(env: SimEnv, act: Act, expert: Expert, seed: int) -> Rollout:
     )
     episode = Episode.from_steps(first, steps, meta)
     return Rollout(episode, np.stack(labels), phase, height_m, held_s, tuple(terms))
-
-
-def untouched(env: SimEnv, policy: Policy, episodes: int, seed: int) -> list[Rollout]:
-    """Run greedy episodes from the starts seed, seed + 1, ...: equal seeds give equal starts."""
-    idle = np.zeros(env.action_space.shape or (), np.float32)
-    return [
-        rollout(env, lambda o, _: (policy.act(o), Source.POLICY), lambda _: idle, seed + i) for i in range(episodes)
-    ]

@@ -94,7 +94,7 @@ def test_every_round_is_measured(whole):
 
 @pytest.mark.parametrize("rounds_before", [1, 2])
 def test_a_killed_run_goes_on_to_the_same_numbers(whole, sim, tmp_path, rounds_before):
-    path, _, done = whole
+    path, *_ = whole
     with MetricsLog(tmp_path / "m.jsonl") as metrics:
         first = made(tmp_path / "run", sim)
         for _ in range(rounds_before):

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import draccus
 import numpy as np
 import pytest
 import torch
@@ -233,34 +234,50 @@ def test_a_longer_run_goes_on_where_the_shorter_one_ended(
     assert_same_run(run, straight[0])
 
 
-def test_sigint_becomes_a_wish_and_the_run_goes_on_later(tmp_path: Path) -> None:
-    script = f"""
-import dataclasses, torch
+PROCESS = """
+import dataclasses, json, sys, draccus, torch
 from pathlib import Path
-from hilserl.agents.networks import NetworkConfig
 from hilserl.runs import RunDirectory
 from sim_pretrain.console import stop_on_signals
 from sim_pretrain.rl import train
 from sim_pretrain.rl_config import RLConfig
-torch.set_num_threads(1)
+from sim_pretrain.tasks import TASKS
 class Told:
     def progress(self, steps, total): print("moved", flush=True)
     def row(self, steps, values): pass
     def say(self, text): pass
-config = RLConfig(steps=100_000, demos=1, batch_size=4, network=NetworkConfig(hidden=8, std_max=1.0))
+folder, config, limit = sys.argv[1:]
+torch.set_num_threads(1)
+lift = TASKS["lift"]
+TASKS["lift"] = dataclasses.replace(lift, spec=dataclasses.replace(lift.spec, time_limit_steps=int(limit)))
+config = draccus.decode(RLConfig, json.loads(config))
 with stop_on_signals() as should_stop:
-    result = train(RunDirectory(Path({str(tmp_path / "run")!r})), config, should_stop, reporters=[Told()])
+    result = train(RunDirectory(Path(folder)), config, should_stop, reporters=[Told()])
 print("finished", result.finished, result.steps)
 """
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("number", "episodes"), [(signal.SIGINT, 4), (signal.SIGKILL, 6)])
+def test_a_process_that_is_told_to_stop_or_killed_leaves_a_run_that_goes_on(
+    straight: tuple[RunDirectory, Result, Listener], tmp_path: Path, number: signal.Signals, episodes: int
+) -> None:
+    run = RunDirectory(tmp_path / "run")
+    command = [sys.executable, "-c", PROCESS, str(run.path), json.dumps(draccus.encode(TINY)), str(LIMIT)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    for _ in range(3):
+    for _ in range(episodes):
         assert process.stdout.readline() == "moved\n"
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    _, info = load_checkpoint(tmp_path / "run")
-    assert rest.splitlines()[-1] == f"finished False {info['steps']}" and info["steps"] > 0
+    if number == signal.SIGINT:
+        _, info = load_checkpoint(run.path)
+        assert process.returncode == 0
+        assert rest.splitlines()[-1] == f"finished False {info['steps']}" and info["steps"] > 0
+    else:
+        assert process.returncode == -number
+    assert len(open_reader(run.path).commits()) >= episodes
+    train(run, TINY)
+    assert_same_run(run, straight[0])
 
 
 # another run
