@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -20,16 +19,6 @@ from data.store.reader import open_reader
 from hilserl import cli
 
 Say = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture(scope="session")
-def made() -> ModuleType:
-    path = Path(__file__).parents[2] / "data" / "made_episodes.py"
-    spec = importlib.util.spec_from_file_location("made_episodes_for_data", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")
