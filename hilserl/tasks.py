@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from data.errors import UserError
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
 
 SQUARE = (0.0, 0.125, 1.0, 0.75)  # the centre of a 4:3 frame
@@ -20,6 +23,20 @@ def bowl_task() -> TaskSpec:
 def paper_task() -> TaskSpec:
     """Put a green 3 cm cube onto a sheet of paper."""
     return _task("paper", 160)
+
+
+def read_task(name: str) -> TaskSpec:
+    """Return the task of this name, or the spec in the JSON file at this path.
+
+    Raises:
+        UserError: it is neither.
+    """
+    tasks = {"lift": lift_task, "bowl": bowl_task, "paper": paper_task}
+    if name in tasks:
+        return tasks[name]()
+    if not Path(name).is_file():
+        raise UserError(f"task is {name!r}; accepted are {', '.join(tasks)}, or the path of a task spec as JSON")
+    return TaskSpec.load(Path(name))
 
 
 def _task(name: str, time_limit_steps: int) -> TaskSpec:

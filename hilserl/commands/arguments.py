@@ -13,7 +13,7 @@ from lerobot.robots import RobotConfig
 from data.spec import TaskSpec
 from hilserl.flags import parse_flags
 from hilserl.loop.learner import LearnerConfig
-from hilserl.tasks import lift_task
+from hilserl.tasks import read_task
 from teleop.inputs import OperatorConfig
 
 # What `--robot.type`, `--robot.cameras` and `--teleop.type` may name; each registers itself when imported.
@@ -49,13 +49,13 @@ class ArmArgs:
     robot: RobotConfig  # as in LeRobot: --robot.type=so101_follower --robot.port=... --robot.id=...
     teleop: OperatorConfig  # who can stop it: --teleop.type=gamepad; "none" has to be asked for
     output_dir: Path  # run directory; its store is created on first use
-    task: Path | None = None  # task spec as JSON; none: the lift task
+    task: str = "lift"  # lift, bowl or paper, or the path of a task spec as JSON
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
 
     def read_task(self) -> TaskSpec:
         """Return the task spec to use."""
-        return lift_task() if self.task is None else TaskSpec.load(self.task)
+        return read_task(self.task)
 
 
 @dataclass(frozen=True)

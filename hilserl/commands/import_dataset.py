@@ -40,7 +40,9 @@ class ImportArgs:
     # or next.reward (1 is success) decides and the episode ends there; a dataset that has neither is refused.
     successful: bool | None = None
     cameras: dict[str, str] = field(default_factory=dict)  # "{wrist: observation.images.arm, front: ...}"
-    task: Path | None = None  # task spec as JSON; none: the run's, else the dataset's own, else the lift task
+    task: str | None = (
+        None  # lift, bowl, paper or a task spec as JSON; none: the run's, else the dataset's own, else the lift task
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,12 +77,11 @@ def main(argv: Sequence[str]) -> int:
 
 def choose_spec(args: ImportArgs, folder: LeRobotFolder) -> TaskSpec:
     """Return the task that the episodes are for: `--task`, or the run's, or the dataset's own, or the lift task."""
-    from data.spec import TaskSpec
     from data.store.store_folder import read_store_json
-    from hilserl.tasks import lift_task
+    from hilserl.tasks import lift_task, read_task
 
     if args.task is not None:
-        return TaskSpec.load(args.task)
+        return read_task(args.task)
     store = args.output_dir / "store"
     if (store / "store.json").exists():
         return read_store_json(store)
