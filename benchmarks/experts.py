@@ -1,6 +1,6 @@
 """How often the scripted experts succeed: `uv run python benchmarks/experts.py`, a minute. Prints a markdown table.
 
-A hundred episodes of each task from fixed seeds, on the clean table and on one that differs in every episode; no images.
+A hundred episodes of each task from fixed seeds, on the clean table and on one that differs every time; no images.
 """
 
 from __future__ import annotations
