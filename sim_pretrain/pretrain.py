@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import time
@@ -20,9 +19,10 @@ from data.spec import difference
 from hilserl.flags import parse_flags
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, write_json
+from sim_pretrain import rl_config
 from sim_pretrain.baselines import BaselineConfig, train_baseline
 from sim_pretrain.collect import Collector, cores
-from sim_pretrain.console import ConsoleReporter, TensorBoardReporter, stop_on_signals
+from sim_pretrain.console import ConsoleReporter, stop_on_signals
 from sim_pretrain.distill import Distillation, DistillConfig, Distilled
 from sim_pretrain.env import EnvConfig
 from sim_pretrain.episode_film import films
@@ -31,7 +31,6 @@ from sim_pretrain.profile import WorldProfile, read_profile
 from sim_pretrain.randomize import Randomization
 from sim_pretrain.rl import train
 from sim_pretrain.rl_config import RLConfig
-from sim_pretrain.rl_report import Reporter
 from sim_pretrain.tasks import SimTask, find_task
 from sim_pretrain.transfer import CheckConfig, check, episodes_of
 
@@ -109,26 +108,16 @@ def _reinforce(args: PretrainArgs, info: dict[str, Any]) -> int:
     """Learn from reward; Ctrl-C leaves at the next whole piece of work, with everything on disk."""
     run, tables = RunDirectory(args.output_dir), args.randomization if args.randomize else None
     world = {"randomization": tables, "profile": env_config(args).profile}
-    with stop_on_signals() as stopping, contextlib.ExitStack() as stack:
-        reporters: list[Reporter] = [stack.enter_context(ConsoleReporter(f"{args.method} {args.task}"))]
-        if args.rl.tensorboard:
-            reporters.append(stack.enter_context(TensorBoardReporter(args.output_dir / "tensorboard")))
+    with stop_on_signals() as stopping, ConsoleReporter(f"{args.method} {args.task}") as console:
+        told: dict[str, Any] = {"reporters": [console], **world}
         if args.method in ("sb3-sac", "sb3-ppo"):
             baseline = replace(args.baseline, task=args.task)
-            result = train_baseline(args.method, run, baseline, stopping, reporters=reporters, **world)  # type: ignore[arg-type]
+            result = train_baseline(args.method, run, baseline, stopping, **told)  # type: ignore[arg-type]
         else:
             config = replace(args.rl, method=args.method, task=args.task)  # type: ignore[arg-type]
-            result = train(run, config, stopping, reporters=reporters, info=info, **world)  # type: ignore[arg-type]
-    if result.best is not None:
-        print(f"Best, at {result.best.step:,} steps: {result.best.text()}")
-    if not result.finished:
-        print(f"Stopped after {result.steps:,} steps. {GO_ON}")
-        return INTERRUPTED
-    print(
-        f"{result.steps:,} steps in {result.minutes:.1f} minutes."
-        + (f" Saved {result.policy}." if result.policy else "")
-    )
-    return 0
+            result = train(run, config, stopping, info=info, **told)
+    print(result.text())
+    return 0 if result.finished else INTERRUPTED
 
 
 def _films(args: PretrainArgs, done: Distilled) -> list[Path]:
@@ -188,6 +177,8 @@ def _begin(args: PretrainArgs, task: SimTask) -> None:
             raise UserError(f"{args.output_dir} holds no run to resume; leave out --resume to start one")
         write_json(begun, now)
         return
+    if args.method in ("sb3-sac", "sb3-ppo"):
+        raise UserError(f"{args.output_dir} holds a run, and {args.method} starts anew: --output_dir=runs/NAME")
     if not args.resume:
         raise UserError(
             f"{args.output_dir} holds a run already. Go on with it: the same command and --resume; "
@@ -204,6 +195,7 @@ def _begin(args: PretrainArgs, task: SimTask) -> None:
 
 def _lasting(args: PretrainArgs) -> dict[str, Any]:
     flags: dict[str, Any] = draccus.encode(args)
+    flags["rl"] = {k: v for k, v in flags["rl"].items() if k not in rl_config.MAY_CHANGE}
     return {k: v for k, v in flags.items() if k not in MAY_CHANGE}
 
 

@@ -63,7 +63,7 @@ class Randomization:
     table_rgb: float = 1.0  # of the way to a colour of `TABLES`; its checker's contrast varies along
     robot_rgb: float = 1.0  # of the way to a colour of `ROBOTS`
     target_rgb: float = 1.0  # of the way to a colour of `TARGETS`
-    cube_rgb: float = 12.0  # ± degrees of hue; saturation and value lose up to 2.5 % per degree
+    cube_rgb: float = 12.0  # ± degrees of hue; saturation and value lose up to 2.5 percent per degree
     # How the metal moves
     servo_gain: float = 0.3  # ± as a factor
     servo_damping: float = 0.3  # ± as a factor

@@ -1,4 +1,7 @@
-"""What all tests share: the choice of OpenGL, which MuJoCo reads once when it is imported, and made-up episodes."""
+"""What all tests share: made-up episodes, and two choices that libraries read once, when they are imported.
+
+OpenGL for MuJoCo; and one thread for torch, as a second one that waits for a busy core makes an update ten times slower.
+"""
 
 import importlib.util
 import os
@@ -9,6 +12,7 @@ from types import ModuleType
 import pytest
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

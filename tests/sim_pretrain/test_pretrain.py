@@ -90,9 +90,18 @@ def test_preview_draws_the_tables_and_makes_no_run(tmp_path):
     assert not (tmp_path / "pretrain.json").exists()
 
 
-def test_reinforcement_learning_starts_from_the_same_command(tmp_path, capsys):
-    flags = ["--method=rlpd", "--randomize=false", "--rl.steps=20", "--rl.demos=1", "--rl.evaluation_episodes=1",
-             "--rl.evaluate_every=20", "--threads=1"]  # fmt: skip
-    assert main([*flags, f"--output_dir={tmp_path / 'rl'}"]) == 0
-    assert "Best, at" in capsys.readouterr().out
+def test_reinforcement_learning_starts_from_the_same_command_and_a_resume_may_be_longer(tmp_path, capsys):
+    flags = ["--method=rlpd", "--randomize=false", "--rl.demos=1", "--rl.evaluation_episodes=1",
+             "--rl.evaluate_every=20", "--threads=1", f"--output_dir={tmp_path / 'rl'}"]  # fmt: skip
+    assert main([*flags, "--rl.steps=20"]) == 0
+    assert "finished after" in capsys.readouterr().out
     assert json.loads((tmp_path / "rl" / "rl.json").read_text())["config"]["method"] == "rlpd"
+    assert main([*flags, "--rl.steps=40", "--resume"]) == 0
+    with pytest.raises(UserError, match=r"rl\.utd"):
+        main([*flags, "--rl.steps=40", "--rl.utd=2", "--resume"])
+
+
+def test_its_help_can_be_printed(capsys):
+    with pytest.raises(SystemExit) as ended:  # a per cent sign in a comment breaks argparse
+        main(["--help"])
+    assert ended.value.code == 0 and "--distill.rounds" in capsys.readouterr().out
