@@ -1,6 +1,6 @@
 """What all tests share: made-up episodes, and two choices that libraries read once, when they are imported.
 
-OpenGL for MuJoCo; and one thread for torch, as a second one that waits for a busy core makes an update ten times slower.
+OpenGL for MuJoCo; one thread for torch, as a second one that waits for a busy core makes updates ten times slower.
 """
 
 import importlib.util
