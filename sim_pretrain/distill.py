@@ -35,7 +35,8 @@ from sim_pretrain.rollout import Phase, Rollout
 from sim_pretrain.shards import load_shard, save_shard
 from sim_pretrain.tasks import SimTask
 
-CRITIC_SEED, CALIBRATION_SEED = 2_000_000, 3_000_000  # of the first episode; apart from training and evaluation
+# Of the first episode; apart from training (from 0), the rounds' evaluation (1,000,000) and the checks (4,000,000).
+CRITIC_SEED, CALIBRATION_SEED, FINAL_SEED = 2_000_000, 3_000_000, 6_000_000
 GOLDEN = 32  # observations that a checkpoint keeps to be checked against
 
 
@@ -148,10 +149,8 @@ class Distillation:
             self._untouched(CALIBRATION_SEED, c.critic_episodes, "critics: checking"),
             sac.config.discount,
         )
-        runs = self._untouched(EVALUATION_SEED, evaluate, "final evaluation")
-        evaluation = Evaluation(
-            tuple(result_of(EVALUATION_SEED + i, r) for i, r in enumerate(runs)), self._cloner.updates
-        )
+        runs = self._untouched(FINAL_SEED, evaluate, "final evaluation")  # starts that chose no round
+        evaluation = Evaluation(tuple(result_of(FINAL_SEED + i, r) for i, r in enumerate(runs)), self._cloner.updates)
         results = {
             "evaluation": {k: v for k, v in evaluation.to_json().items() if k != "episodes"},
             "calibration": calibration.to_json(),
