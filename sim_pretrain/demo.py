@@ -51,7 +51,7 @@ class Stage:
     run: Callable[[], None]
 
 
-QUICK = {"evaluations": 4, "labels": 10, "baseline": 3, "episodes": 5}
+QUICK = {"evaluations": 4, "labels": 12, "baseline": 3, "episodes": 5}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -58,7 +58,11 @@ def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
     assert store.verify() == []
     stages = {"eval-before": "evaluations", "labels": "labels", "baseline": "baseline", "online": "episodes"}
     for kind, size in {**stages, "eval-after": "evaluations"}.items():
-        assert len(store.commits(kind)) == QUICK[size], kind
+        made = len(store.commits(kind))
+        if kind == "labels":  # when the classifier says that they do not suffice, the operator records more
+            assert made in (QUICK[size], QUICK[size] * 3 // 2, QUICK[size] * 2)
+        else:
+            assert made == QUICK[size], kind
     assert {c.uuid for c in store.commits()} == set(read_truth(run / "rig" / "truth.jsonl"))
     for kind in ("eval-before", "baseline", "eval-after"):
         assert all(c.human_steps == 0 for c in store.commits(kind)), "untouched means untouched"
