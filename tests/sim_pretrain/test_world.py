@@ -54,6 +54,20 @@ def test_the_cube_rests_on_the_table(new_world):
     assert not (LIFT.reached(truth) or LIFT.lost(truth))
 
 
+def test_a_closed_hand_does_not_press_the_cube_into_the_table(new_world, blind_env):
+    world = new_world()
+    world.set_joints(start_joints(LIFT.spec, np.array([0.23, 0.0, 0.07])))
+    world.place_cube(0.23, 0.0, 0.0)
+    env, lowest_m, hand_m = blind_env(world), 1.0, []
+    env.begin()
+    for step in range(40):  # close, then down as far as it goes
+        env.step(np.array([0, 0, 0 if step < 8 else -1, -1], np.float32))
+        lowest_m = min(lowest_m, world.truth().cube_m[2])
+        hand_m.append(world.truth().ee_m[2])
+    assert min(hand_m) < 0.045, "the hand never came down to the cube"
+    assert lowest_m > 0.015 - 5e-4
+
+
 @pytest.mark.parametrize("place", [(0.12, 0.0), (0.34, 0.0), (0.23, 0.14), (0.23, -0.14)])
 def test_a_cube_out_of_reach_is_lost(new_world, place):
     world = new_world()

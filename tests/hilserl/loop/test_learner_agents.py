@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -49,14 +49,6 @@ AGENTS = {
     "end to end": (1, 1, replace(COLD, sac=SacConfig(actor_every=1, encoder_lr=1e-3)), Sac, PixelMemory),
     "drqv2": (2, 2, replace(COLD, agent="drqv2"), DrQv2, PixelMemory),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Run:
