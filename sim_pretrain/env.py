@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -14,15 +14,13 @@ from data.errors import UserError
 from data.schema import Observation
 from data.spec import StateField, TaskSpec
 from sim_pretrain.profile import WorldProfile
+from sim_pretrain.randomize import Randomization
 from sim_pretrain.rewards import find_reward
 from sim_pretrain.sim_arm import make_env
 from sim_pretrain.stages import scatter
 from sim_pretrain.tasks import Referee, SimTask, find_task
 from sim_pretrain.truth import TaskState, Truth
 from sim_pretrain.world import World
-
-if TYPE_CHECKING:
-    from sim_pretrain.randomize import Randomization
 
 PRIVILEGED = (  # what only an oracle may see; no arm can measure it
     StateField("privileged_cube_m", 3, "m", -0.35, 0.35),
