@@ -10,9 +10,9 @@ import sys
 
 import torch
 
-from sim_pretrain.blind_baseline import BaselineConfig, distil_small
-from sim_pretrain.env import EnvConfig
-from sim_pretrain.evaluation import evaluate
+from sim_pretrain.episodes.evaluation import evaluate
+from sim_pretrain.task.env import EnvConfig
+from sim_pretrain.transfer.blind_baseline import BaselineConfig, distil_small
 
 
 def main(task: str = "lift") -> None:

@@ -28,12 +28,12 @@ from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.robot.kinematics import inverse
 from hilserl.tasks import lift_task
 from sim_pretrain.demo import CHECKPOINT
-from sim_pretrain.env import EnvConfig
-from sim_pretrain.expert import expert_of
-from sim_pretrain.profile import WorldProfile
-from sim_pretrain.rollout import rollout
-from sim_pretrain.sim_arm import make_env
-from sim_pretrain.world import World
+from sim_pretrain.episodes.rollout import rollout
+from sim_pretrain.task.env import EnvConfig
+from sim_pretrain.task.expert import expert_of
+from sim_pretrain.world.physics import World
+from sim_pretrain.world.profile import WorldProfile
+from sim_pretrain.world.sim_arm import make_env
 
 
 def median_ms(call: Callable[[], object], repeats: int) -> float:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from data.schema import Source
-from sim_pretrain.env import EnvConfig
-from sim_pretrain.expert import expert_of
-from sim_pretrain.randomize import Randomization
-from sim_pretrain.rollout import Phase, rollout
-from sim_pretrain.tasks import TASKS
+from sim_pretrain.episodes.rollout import Phase, rollout
+from sim_pretrain.task.env import EnvConfig
+from sim_pretrain.task.expert import expert_of
+from sim_pretrain.task.tasks import TASKS
+from sim_pretrain.world.randomize import Randomization
 
 EPISODES = 100
 

@@ -28,11 +28,11 @@ from hilserl.agents.networks import Policy
 from hilserl.agents.policy_file import load_policy
 from hilserl.runs import RunDirectory, write_json
 from hilserl.tasks import lift_task
-from sim_pretrain.env import SimEnv, oracle_spec
-from sim_pretrain.evaluation import Evaluation, evaluate
-from sim_pretrain.randomize import Randomization
-from sim_pretrain.rl import train
-from sim_pretrain.rl_config import RLConfig
+from sim_pretrain.episodes.evaluation import Evaluation, evaluate
+from sim_pretrain.rl.config import RLConfig
+from sim_pretrain.rl.training import train
+from sim_pretrain.task.env import SimEnv, oracle_spec
+from sim_pretrain.world.randomize import Randomization
 
 GOAL = 0.95
 FRESH_SEED, FRESH = 5_000_000, 200  # starts that chose nothing

@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 
-from sim_pretrain.collect import Collector, Driver, cores
-from sim_pretrain.env import EnvConfig
-from sim_pretrain.expert import expert_of
-from sim_pretrain.randomize import Randomization
-from sim_pretrain.vector import make_vector
+from sim_pretrain.episodes.collect import Collector, Driver, cores
+from sim_pretrain.task.env import EnvConfig
+from sim_pretrain.task.expert import expert_of
+from sim_pretrain.task.vector import make_vector
+from sim_pretrain.world.randomize import Randomization
 
 RUNS, EPISODES, STEPS = 3, 60, 1200
 

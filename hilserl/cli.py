@@ -33,7 +33,9 @@ COMMANDS = {
     "pretrain": Command(
         "sim_pretrain.pretrain", "Make the policy in simulation (`--method=distill`); needs no hardware."
     ),
-    "pretrain demos": Command("sim_pretrain.demos", "Fill a store with demonstrations of the scripted expert."),
+    "pretrain demos": Command(
+        "sim_pretrain.episodes.demos", "Fill a store with demonstrations of the scripted expert."
+    ),
     "setup camera-fit": Command(
         "sim_pretrain.camera_fit.command", "Find the wrist camera's mount and field of view from frames of a board."
     ),

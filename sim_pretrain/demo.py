@@ -15,9 +15,9 @@ from data.errors import UserError
 from hilserl.commands.processes import start, stop
 from hilserl.flags import parse_flags
 from hilserl.runs import write_json
-from sim_pretrain.report import write_report
+from sim_pretrain.demo_report import write_report
 from sim_pretrain.rig.client import arm_flags
-from sim_pretrain.scene import RealWorld, WorldProfile, read_profile
+from sim_pretrain.world.scene import RealWorld, WorldProfile, read_profile
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "lift"
 RIG_START_S = 60.0

@@ -19,20 +19,20 @@ from data.spec import difference
 from hilserl.flags import parse_flags
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, write_json
-from sim_pretrain import rl_config
-from sim_pretrain.baselines import BaselineConfig, train_baseline
-from sim_pretrain.collect import Collector, cores
-from sim_pretrain.console import ConsoleReporter, stop_on_signals
-from sim_pretrain.distill import Distillation, DistillConfig, Distilled
-from sim_pretrain.env import EnvConfig
-from sim_pretrain.episode_film import films
-from sim_pretrain.preview import preview
-from sim_pretrain.profile import WorldProfile, read_profile
-from sim_pretrain.randomize import Randomization
-from sim_pretrain.rl import train
-from sim_pretrain.rl_config import RLConfig
-from sim_pretrain.tasks import SimTask, find_task
-from sim_pretrain.transfer import CheckConfig, check, episodes_of
+from sim_pretrain.distill.distillation import Distillation, DistillConfig, Distilled
+from sim_pretrain.episodes.collect import Collector, cores
+from sim_pretrain.episodes.film import films
+from sim_pretrain.rl import config as rl_config
+from sim_pretrain.rl.baselines import BaselineConfig, train_baseline
+from sim_pretrain.rl.config import RLConfig
+from sim_pretrain.rl.console import ConsoleReporter, stop_on_signals
+from sim_pretrain.rl.training import train
+from sim_pretrain.task.env import EnvConfig
+from sim_pretrain.task.preview import preview
+from sim_pretrain.task.tasks import SimTask, find_task
+from sim_pretrain.transfer.checks import CheckConfig, check, episodes_of
+from sim_pretrain.world.profile import WorldProfile, read_profile
+from sim_pretrain.world.randomize import Randomization
 
 BEGUN = "pretrain.json"
 MAY_CHANGE = ("resume", "output_dir", "workers", "threads", "check", "blind_baseline", "preview")  # between resumes

@@ -8,4 +8,4 @@ from __future__ import annotations
 import gymnasium
 
 for _name, _task in (("Lift", "lift"), ("Bowl", "bowl"), ("Paper", "paper")):
-    gymnasium.register(id=f"hilserl/{_name}-v0", entry_point="sim_pretrain.env:SimEnv", kwargs={"task": _task})
+    gymnasium.register(id=f"hilserl/{_name}-v0", entry_point="sim_pretrain.task.env:SimEnv", kwargs={"task": _task})

@@ -1,7 +1,7 @@
 """Forward and inverse kinematics of the SO-101, in numpy.
 
 The table is The Robot Studio's SO-ARM100 model (Apache-2.0), "new calibration": zero is the middle of each
-joint's range. `sim_pretrain/scene.py` builds the simulated arm from the same table.
+joint's range. `sim_pretrain/world/scene.py` builds the simulated arm from the same table.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def print_board(board: Board, path: Path) -> tuple[float, float]:
 def with_board(
     scene: tuple[str, dict[str, bytes]], board: Board, centre_m: tuple[float, float], yaw_rad: float
 ) -> tuple[str, dict[str, bytes]]:
-    """Return a scene of `sim_pretrain.scene.build_xml` with the board on its table.
+    """Return a scene of `sim_pretrain.world.scene.build_xml` with the board on its table.
 
     Args:
         scene: MJCF text and files.

@@ -59,8 +59,8 @@ def _fit(args: CameraFitArgs, run: Path, board: Board) -> None:
     from sim_pretrain.camera_fit.lens import nearest_pinhole
     from sim_pretrain.camera_fit.overlay import finger_visibility, write_overlay
     from sim_pretrain.camera_fit.report import fitted_fields, report, require_trustworthy
-    from sim_pretrain.profile import WorldProfile, read_profile
-    from sim_pretrain.scene import wrist_camera
+    from sim_pretrain.world.profile import WorldProfile, read_profile
+    from sim_pretrain.world.scene import wrist_camera
 
     present = WorldProfile() if args.profile_json is None else read_profile(args.profile_json, WorldProfile)
     kept = {} if args.profile_json is None else json.loads(args.profile_json.read_text())

@@ -21,8 +21,8 @@ from hilserl.robot.kinematics import JOINTS
 from sim_pretrain.camera_fit.charuco import Board, with_board
 from sim_pretrain.camera_fit.fit import Fit
 from sim_pretrain.camera_fit.frames import Sighting
-from sim_pretrain.profile import Vec3, WorldProfile
-from sim_pretrain.scene import build_xml
+from sim_pretrain.world.profile import Vec3, WorldProfile
+from sim_pretrain.world.scene import build_xml
 
 VISIBLE = 0.01  # share of the policy's image below which something counts as out of sight (research page, R26)
 _AWAY_M = (-0.5, 0.0, 0.02)  # where the cube is put when it is not wanted

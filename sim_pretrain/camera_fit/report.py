@@ -14,8 +14,8 @@ from sim_pretrain.camera_fit.fit import Fit
 from sim_pretrain.camera_fit.frames import Sightings, turns_deg
 from sim_pretrain.camera_fit.lens import Pinhole
 from sim_pretrain.camera_fit.overlay import VISIBLE
-from sim_pretrain.profile import WorldProfile
-from sim_pretrain.scene import wrist_camera
+from sim_pretrain.world.profile import WorldProfile
+from sim_pretrain.world.scene import wrist_camera
 
 AIM_M, AIM_DEG = 0.002, 1.0  # a mount and a field of view known this well are worth a simulation of their own
 LIMIT_M, LIMIT_DEG = 0.006, 3.0  # known worse than this, they are not known

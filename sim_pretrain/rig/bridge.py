@@ -11,7 +11,7 @@ from sim_pretrain.rig.bus_process import PlantMemory
 from sim_pretrain.rig.frame_file import FrameFile
 
 if TYPE_CHECKING:
-    from sim_pretrain.world import World
+    from sim_pretrain.world.physics import World
 
 
 class WorldPlant:

@@ -57,7 +57,7 @@ class RigClient:
         self._answers = self._socket.makefile("rb")
 
     def truth(self) -> dict[str, Any]:
-        """Return the fields of `sim_pretrain.truth.Truth`, grasped, success, lost, and `time_s`, the simulated time."""
+        """Return the fields of `world.truth.Truth`, grasped, success, lost, and `time_s`, the simulated time."""
         return self._ask(op="truth")
 
     def place(self, x_m: float, y_m: float, yaw_rad: float = 0.0) -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from data.errors import UserError
 
 if TYPE_CHECKING:
-    from sim_pretrain.tasks import SimTask
-    from sim_pretrain.truth import Truth
+    from sim_pretrain.task.tasks import SimTask
+    from sim_pretrain.world.truth import Truth
 
 _LONGEST_LINE = 65536
 _LONGEST_PATH = 107  # of a Unix domain socket, in bytes

@@ -33,7 +33,7 @@ from sim_pretrain.rig.bus_process import BusProcess, PlantMemory
 from sim_pretrain.rig.frame_file import FrameFile
 from sim_pretrain.rig.people import Judge, LineServer
 from sim_pretrain.rig.servo import write_calibration
-from sim_pretrain.scene import WorldProfile, read_profile
+from sim_pretrain.world.scene import WorldProfile, read_profile
 
 _MEMORY = Path("/dev/shm")
 _NICE = 5  # physics can wait for a busy core; the motors, a process of their own, have to answer in time
@@ -83,8 +83,8 @@ class Rig:
             announcement = self._directory / "rig.json"
             announcement.unlink(missing_ok=True)  # of a rig that was killed
             self._resources.callback(announcement.unlink, missing_ok=True)
-            from sim_pretrain.tasks import find_task  # MuJoCo is slow to import: not for --help
-            from sim_pretrain.world import World
+            from sim_pretrain.task.tasks import find_task  # MuJoCo is slow to import: not for --help
+            from sim_pretrain.world.physics import World
 
             self._task = find_task("lift")
 

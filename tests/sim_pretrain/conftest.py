@@ -8,9 +8,9 @@ import pytest
 from data.spec import TaskSpec
 from hilserl.loop.env import ArmEnv
 from hilserl.tasks import lift_task
-from sim_pretrain.scene import WorldProfile
-from sim_pretrain.sim_arm import SimArm, SimClock
-from sim_pretrain.world import World
+from sim_pretrain.world.physics import World
+from sim_pretrain.world.scene import WorldProfile
+from sim_pretrain.world.sim_arm import SimArm, SimClock
 
 
 class BlackFrames:

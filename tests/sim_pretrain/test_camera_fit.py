@@ -35,8 +35,8 @@ from sim_pretrain.camera_fit.lens import Lens, nearest_pinhole
 from sim_pretrain.camera_fit.overlay import VISIBLE, finger_visibility
 from sim_pretrain.camera_fit.report import fitted_fields, require_trustworthy
 from sim_pretrain.camera_fit.residuals import View
-from sim_pretrain.profile import RealWorld, WorldProfile, read_profile
-from sim_pretrain.scene import build_xml, wrist_camera
+from sim_pretrain.world.profile import RealWorld, WorldProfile, read_profile
+from sim_pretrain.world.scene import build_xml, wrist_camera
 
 BOARD, SIZE_PX = Board(7, 5, 0.03, 0.022, "DICT_4X4_50"), (400, 300)
 ENCODER_RAD = 2 * np.pi / 4096

@@ -20,8 +20,8 @@ from data.schema import Source
 from data.store.episode_store import EpisodeStore
 from hilserl.commands.status import main as status
 from sim_pretrain.demo import QUICK, DemoArgs
-from sim_pretrain.report import read_truth
-from sim_pretrain.scene import RealWorld, read_profile
+from sim_pretrain.demo_report import read_truth
+from sim_pretrain.world.scene import RealWorld, read_profile
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from data.errors import UserError
 from hilserl.agents.policy_file import load_policy
 from hilserl.runs import load_checkpoint
 from sim_pretrain.pretrain import main
-from sim_pretrain.tasks import TASKS
+from sim_pretrain.task.tasks import TASKS
 
 TINY = [
     "--workers=1", "--threads=1", "--evaluate=2", "--distill.teacher_episodes=2", "--distill.rounds=1",

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from hilserl.loop.env import ArmEnv, sample_start, start_joints, state_vector
 from hilserl.robot.kinematics import ee_position
-from sim_pretrain.sim_arm import SimArm, SimClock, SimFrames, make_env
-from sim_pretrain.stages import scatter
-from sim_pretrain.tasks import TASKS
+from sim_pretrain.task.stages import scatter
+from sim_pretrain.task.tasks import TASKS
+from sim_pretrain.world.sim_arm import SimArm, SimClock, SimFrames, make_env
 
 UP, STAY = np.array([0, 0, 1, 1], np.float32), np.array([0, 0, 0, 1], np.float32)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hilserl.robot import kinematics as k
 from hilserl.tasks import lift_task
-from sim_pretrain.scene import WorldProfile, build_xml
+from sim_pretrain.world.scene import WorldProfile, build_xml
 
 TASK = lift_task()
 ROLL = TASK.wrist_roll_rad

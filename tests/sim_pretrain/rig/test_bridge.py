@@ -12,8 +12,8 @@ from sim_pretrain.rig.bridge import Shutter, WorldPlant
 from sim_pretrain.rig.bus_process import PlantMemory
 from sim_pretrain.rig.feetech_bus import ServoBus, pack
 from sim_pretrain.rig.frame_file import FrameFile, FrameReader
-from sim_pretrain.scene import WorldProfile
-from sim_pretrain.world import World
+from sim_pretrain.world.physics import World
+from sim_pretrain.world.scene import WorldProfile
 
 
 def torque_on(bus: ServoBus) -> None:

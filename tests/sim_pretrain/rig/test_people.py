@@ -13,8 +13,8 @@ import pytest
 from data.errors import UserError
 from sim_pretrain.rig.client import RigClient
 from sim_pretrain.rig.people import Judge, LineServer
-from sim_pretrain.tasks import TASKS
-from sim_pretrain.truth import Truth
+from sim_pretrain.task.tasks import TASKS
+from sim_pretrain.world.truth import Truth
 
 LYING = Truth(
     cube_m=(0.2, 0.0, 0.015), cube_yaw_rad=0.0, cube_tilt_rad=0.0, cube_speed_m_s=0.0, cube_half_m=0.015,

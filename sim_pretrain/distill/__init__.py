@@ -1,0 +1,1 @@
+"""From a teacher that sees everything to a policy that sees the wrist camera."""

@@ -1,0 +1,1 @@
+"""Episodes in the simulation: played, collected on all cores, evaluated, filmed."""

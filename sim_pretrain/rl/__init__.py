@@ -1,0 +1,1 @@
+"""Reinforcement learning in the simulation, and the baselines it is held against."""

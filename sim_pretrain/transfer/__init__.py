@@ -1,0 +1,1 @@
+"""What is checked before a policy goes to the arm."""
