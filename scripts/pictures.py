@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -24,9 +25,16 @@ def main() -> None:
     store, truth = EpisodeStore.reader(run / "store"), read_truth(run / "rig" / "truth.jsonl")
     before, after = store.commits("eval-before"), store.commits("eval-after")
     pairs = zip(before, after, strict=True)
-    failed, succeeded = next((b, a) for b, a in pairs if truth[a.uuid] and not truth[b.uuid])
+    heights = read_heights(run / "rig" / "truth.jsonl")
+    learned = ((b, a) for b, a in pairs if truth[a.uuid] and not truth[b.uuid])
+    failed, succeeded = min(learned, key=lambda pair: heights[pair[0].uuid])  # a failure that anybody can see
     strip = np.vstack([rows(store.read(failed), "before"), rows(store.read(succeeded), "after")])
     cv2.imwrite(str(DOCS / "episode.jpg"), strip[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+def read_heights(path: Path) -> dict[str, float]:
+    """Return {episode uuid: how high the cube was [m]}."""
+    return {entry["tag"]: entry["max_height_m"] for entry in map(json.loads, path.read_text().splitlines())}
 
 
 def rows(episode: Episode, title: str) -> np.ndarray:
