@@ -14,7 +14,7 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -53,12 +53,23 @@ class ScriptedConfig(OperatorConfig):
         return ScriptedOperator(self)
 
 
+class Eyes(Protocol):
+    """What a person beside the arm sees and does: the requests of a rig's `people.sock`."""
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Answer `op` truth, place, begin or end; ConnectionError when there is no table any more."""
+
+    def close(self) -> None:
+        """Look away."""
+
+
 class ScriptedOperator:
     """Implements `teleop.inputs.Operator`."""
 
-    def __init__(self, config: ScriptedConfig) -> None:
+    def __init__(self, config: ScriptedConfig, eyes: Eyes | None = None) -> None:
+        """Stand beside the rig in `config`, or beside another table that `eyes` see."""
         self._config = config
-        self._eyes = _Eyes(config.rig / "people.sock")
+        self._eyes = eyes or _RigEyes(config.rig / "people.sock")
         self._rng = np.random.default_rng(config.seed)
         self._start_s = math.inf  # the rig's time at which it presses Start
         self._running = False
@@ -171,7 +182,7 @@ class ScriptedOperator:
         return OperatorState(stamp_s=idle.stamp_s, success_held=idle.success_held, pressed=pressed)
 
 
-class _Eyes:
+class _RigEyes:
     """One JSON object per line, request and answer, on the rig's socket."""
 
     def __init__(self, path: Path) -> None:
@@ -202,6 +213,7 @@ class _Eyes:
         return result
 
     def close(self) -> None:
+        """Close the socket."""
         self._lines.close()
         self._socket.close()
 

@@ -1,0 +1,292 @@
+"""Which way of fine-tuning works, and how fast: the learning study of docs/learning.md.
+
+    uv run python benchmarks/learning_study.py run --arms warm no-anchor --shifts moderate --seeds 0 1 2
+    uv run python benchmarks/learning_study.py show
+
+The actor, learner, store and scripted operator of a session, in one process around a simulated table that differs from
+the training simulation. One line a run goes to benchmarks/learning_study.jsonl; runs that are there are not repeated.
+Evaluations are untouched, greedy, from the same starts everywhere; success there is the simulator's truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import draccus
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from classifier.detector import Verdict
+from data.schema import Episode, Observation, Source
+from data.store.episode_store import EpisodeStore
+from hilserl.agents.policy_file import load_policy
+from hilserl.commands.arguments import SHIPPED
+from hilserl.loop.actor import Actor
+from hilserl.loop.learner import Learner, LearnerConfig
+from hilserl.loop.policy_runner import PolicyRunner
+from hilserl.loop.session import SessionConfig
+from hilserl.metrics import wilson
+from hilserl.runs import RunDirectory
+from sim_pretrain.episodes.evaluation import Evaluation, evaluate
+from sim_pretrain.rig.people import Judge
+from sim_pretrain.task.env import SimEnv
+from sim_pretrain.task.tasks import SimTask, find_task
+from sim_pretrain.world.physics import World
+from sim_pretrain.world.profile import RealWorld, WorldProfile
+from sim_pretrain.world.sim_arm import make_env
+from teleop.inputs import Operator
+from teleop.scripted import ScriptedConfig, ScriptedOperator
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "learning_study.jsonl"
+EVALUATIONS = 50
+GOOD = ScriptedConfig()
+POOR = ScriptedConfig(
+    patience=(7, 13), low_misaligned_chance=0.35, gain_spread=0.4, bias=0.25
+)  # the prototype's poor operator: alone it finishes half of its episodes
+SHIFTS: dict[str, WorldProfile] = {
+    "moderate": RealWorld(),  # the demo's table
+    "hard": replace(RealWorld(), wrist_position_m=(0.024, -0.053, -0.006), wrist_tilt_deg=(-6.0, 4.0, 5.0)),
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of fine-tuning."""
+
+    says: str
+    learner: Mapping[str, Any] = field(default_factory=dict)  # what differs from the defaults
+    operator: ScriptedConfig | None = GOOD  # none: nobody helps
+    false_success: float = 0.0  # chance per frame that the classifier says success where there is none
+    missed: float = 0.0  # chance per frame that it does not see success
+
+
+ARMS = {
+    "warm": Arm("the default recipe"),
+    "warm, poor operator": Arm("the same, helped by a poor operator", operator=POOR),
+    "warm, nobody": Arm("the same, nobody helps", operator=None),
+    "warm, imperfect classifier": Arm("4 of 100 episodes end in false success", false_success=0.001, missed=0.3),
+    "no anchor": Arm("no pull towards the simulation policy", {"sac": {"anchor_start": 0.0, "anchor_end": 0.0}}),
+    "no cloning": Arm("human steps are not copied", {"sac": {"cloning_start": 0.0, "cloning_end": 0.0}}),
+    "cloning stays": Arm("human steps are copied to the end", {"sac": {"cloning_end": 1.0}}),
+    "critics not first": Arm("the actor learns from the first update", {"critic_updates": 1}),
+    "naive": Arm(
+        "no anchor, no cloning, critics not first, actor as fast as the critics",
+        {
+            "critic_updates": 1,
+            "sac": {
+                "anchor_start": 0.0,
+                "anchor_end": 0.0,
+                "cloning_start": 0.0,
+                "cloning_end": 0.0,
+                "actor_every": 1,
+                "actor_lr": 3e-4,
+            },
+        },
+    ),
+    "ten critics": Arm("ten critics, the minimum of all", {"sac": {"critics": 10}}),
+    "end to end": Arm("the encoder learns, too; one update per step", {"utd": 1.0, "sac": {"encoder_lr": 1e-4}}),
+}
+
+
+class Beside:
+    """The eyes and hands of a person beside a simulated table (`teleop.scripted.Eyes`)."""
+
+    def __init__(self, world: World, task: SimTask, verdicts: Path) -> None:
+        self._world, self._task, self._judge = world, task, Judge(verdicts, task)
+
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Answer as a rig does. Nobody's clock runs between episodes but this one."""
+        truth = self._world.truth()
+        match request["op"]:
+            case "place":
+                self._world.place_cube(request["x_m"], request["y_m"], request["yaw_rad"])
+            case "begin":
+                self._judge.begin(request["tag"], truth)
+            case "end":
+                return self._judge.end(request["tag"], truth)
+            case "truth" if not self._judge.watching:
+                self._world.advance(0.1)
+        self._judge.look(truth)
+        seen = {"grasped": truth.grasped, "success": self._task.reached(truth), "lost": self._task.lost(truth)}
+        return {**asdict(truth), **seen, "time_s": self._world.time_s}
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class Witness:
+    """A success detector that sees the truth, as badly as it is told to."""
+
+    version = "truth"
+
+    def __init__(self, world: World, task: SimTask, arm: Arm, seed: int) -> None:
+        self._world, self._task, self._arm = world, task, arm
+        self._rng, self._held = np.random.default_rng([seed, 11]), 0
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._held = 0
+
+    def step(self, observation: Observation) -> Verdict:
+        """Judge this moment; success has to be seen three times in a row, a false one only once."""
+        reached = self._task.reached(self._world.truth())
+        seen = reached and self._rng.random() >= self._arm.missed
+        self._held = self._held + 1 if reached else 0
+        false = not reached and self._rng.random() < self._arm.false_success
+        return Verdict(float(seen or false), (seen and self._held >= 3) or false)
+
+
+def study(name: str, shift: str, seed: int, checks: list[int], bar: tqdm) -> dict[str, Any]:
+    """Run one arm and return its curve: untouched success after each number of operated episodes in `checks`."""
+    arm, profile, task = ARMS[name], SHIFTS[shift], find_task("lift")
+    config = draccus.decode(LearnerConfig, {**arm.learner, "seed": seed})
+    started_s, human, steps, taken = time.process_time(), 0, 0, 0
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        world = World(profile, seed, task.prop)
+        opened.callback(world.close)
+        test = SimEnv(task, profile=profile)
+        opened.callback(test.close)
+        store = opened.enter_context(EpisodeStore.create_or_open(folder / "store", task.spec))
+        env = make_env(world, task.spec, task.spec.observation.policy_cameras)
+        learner = Learner(RunDirectory(folder), task.spec, load_policy(SHIPPED, task.spec), config, linked=False)
+        detector = Witness(world, task, arm, seed)
+
+        def done(episode: Episode) -> None:
+            nonlocal human, steps, taken
+            drove = episode.source == Source.HUMAN
+            human, steps, taken = human + int(drove.sum()), steps + len(episode), taken + bool(drove.any())
+
+        def actor_of(policy: PolicyRunner, **hands: Any) -> Actor:
+            """A session with its own person: one who watches, or one who helps."""
+            config = replace(arm.operator or GOOD, seed=seed, **hands)
+            person: Operator = ScriptedOperator(config, Beside(world, task, folder / "verdicts.jsonl"))
+            return Actor(env, person, store, policy=policy, detector=detector)  # type: ignore[arg-type]
+
+        def look(episodes: int) -> dict[str, float]:
+            result: Evaluation = evaluate(test, learner.policy, EVALUATIONS)
+            bar.set_postfix_str(f"{name}, {shift}, seed {seed}: {result.wins}/{result.n} after {episodes}")
+            return {
+                "episodes": episodes, "wins": result.wins, "n": result.n, "steps": result.mean_steps,
+                "robot_steps": steps, "human_steps": human, "taken_over": taken,
+                "cpu_minutes": (time.process_time() - started_s) / 60,
+            }  # fmt: skip
+
+        curve = [look(0)]
+        frozen = PolicyRunner(load_policy(SHIPPED, task.spec).policy, seed)
+        actor_of(frozen, plays="watch").run(SessionConfig("baseline", config.baseline_episodes, seed=seed), done)
+        learner.ingest()
+        learner.update(learner.debt)  # the critics, before the actor may change
+        trained = actor_of(PolicyRunner(learner.policy, seed), plays="help" if arm.operator else "watch")
+        for episodes in range(1, checks[-1] + 1):
+            online = SessionConfig("online", episodes, may_take_over=True, explore=True, seed=seed + 1)
+            trained.run(online, done)
+            learner.ingest()
+            learner.update(learner.debt)
+            bar.update()
+            if episodes in checks:
+                curve.append(look(episodes))
+    return {"arm": name, "shift": shift, "seed": seed, "curve": curve}
+
+
+def main() -> None:
+    """Run what is missing, or show what there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=("run", "show"))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--shifts", nargs="+", default=["moderate"], choices=list(SHIFTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--checks", nargs="+", type=int, default=[20, 40, 60, 80])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    rows = read(args.results)
+    if args.do == "show":
+        print(table(rows))
+        plot(rows, HERE.parent / "docs" / "learning.png")
+        return
+    torch.set_num_threads(1)
+    have = {(r["arm"], r["shift"], r["seed"]) for r in rows}
+    todo = [(a, s, n) for n in args.seeds for s in args.shifts for a in args.arms if (a, s, n) not in have]
+    with tqdm(total=len(todo) * args.checks[-1], unit="ep") as bar:
+        for name, shift, seed in todo:
+            row = study(name, shift, seed, args.checks, bar)
+            with args.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    print(table(read(args.results)))
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the runs that were made."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def pooled(rows: list[dict[str, Any]], name: str, shift: str) -> list[dict[str, float]]:
+    """Return the curve of an arm with the seeds' evaluations added up: success and its interval."""
+    curves = [r["curve"] for r in rows if (r["arm"], r["shift"]) == (name, shift)]
+    out = []
+    for points in zip(*curves, strict=False):
+        wins, n = sum(p["wins"] for p in points), sum(p["n"] for p in points)
+        low, high = wilson(wins, n)
+        mean = {k: float(np.nanmean([p[k] for p in points])) for k in ("robot_steps", "human_steps", "cpu_minutes")}
+        out.append({"episodes": points[0]["episodes"], "wins": wins, "n": n, "low": low, "high": high, **mean})
+    return out
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return success over operated episodes as Markdown, seeds added up."""
+    lines = []
+    for shift in SHIFTS:
+        curves = {name: pooled(rows, name, shift) for name in ARMS}
+        curves = {name: c for name, c in curves.items() if c}
+        if not curves:
+            continue
+        stops = [p["episodes"] for p in max(curves.values(), key=len)]
+        head = " | ".join(f"{e:.0f}" for e in stops)
+        lines += [f"| {shift} shift | seeds | {head} | steps by a person | CPU min |", "|---" * (len(stops) + 4) + "|"]
+        for name, curve in curves.items():
+            seeds = sum((r["arm"], r["shift"]) == (name, shift) for r in rows)
+            cells = [f"{p['wins']:.0f}/{p['n']:.0f}" for p in curve] + [""] * (len(stops) - len(curve))
+            last = curve[-1]
+            share = last["human_steps"] / max(last["robot_steps"], 1)
+            lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {share:.0%} | {last['cpu_minutes']:.1f} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Draw success over operated episodes with its interval, one panel a shift."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shifts = [s for s in SHIFTS if any(r["shift"] == s for r in rows)]
+    figure, panels = plt.subplots(1, len(shifts), figsize=(6.2 * len(shifts), 4.4), layout="constrained", squeeze=False)
+    for panel, shift in zip(panels[0], shifts, strict=True):
+        for number, name in enumerate(n for n in ARMS if pooled(rows, n, shift)):
+            curve = pooled(rows, name, shift)
+            x, rate = [p["episodes"] for p in curve], [p["wins"] / p["n"] for p in curve]
+            line = panel.plot(x, rate, lw=2.5 if name == "warm" else 1.4, label=name, color=f"C{number % 10}")
+            if name == "warm":
+                panel.fill_between(x, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.2,
+                                   color=line[0].get_color(), lw=0)  # fmt: skip
+        panel.set(title=f"{shift} shift", xlabel="operated episodes", ylabel="untouched success", ylim=(0, 1.02))
+        panel.grid(alpha=0.25)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(fontsize=8, frameon=False, loc="lower right")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
