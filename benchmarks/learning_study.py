@@ -158,7 +158,7 @@ def study(name: str, shift: str, seed: int, checks: list[int], bar: tqdm) -> dic
         test = SimEnv(task, profile=profile)
         opened.callback(test.close)
         store = opened.enter_context(EpisodeStore.create_or_open(folder / "store", task.spec))
-        env = make_env(world, task.spec, task.spec.observation.policy_cameras)
+        env = make_env(world, task.spec)
         learner = Learner(RunDirectory(folder), task.spec, load_policy(SHIPPED, task.spec), config, linked=False)
         detector = Witness(world, task, arm, seed)
 
