@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from data.errors import UserError
 from data.replay.capacity import GIB, Column, Layout
 from data.replay.ring import Ring
 from data.replay.shift import shifted
@@ -26,6 +27,11 @@ class PixelReplayConfig:
     discount: float = 0.97  # per step of a return
     shift_px: int = 4  # largest shift each way; 0 for none
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("stack", "n_step"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; accepted is 1 or more")
 
 
 class PixelBatch(NamedTuple):

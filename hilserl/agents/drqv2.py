@@ -54,9 +54,11 @@ class DrQv2(nn.Module):
         )
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.policy.encoder.requires_grad_(True)
+        self.policy.actor.log_std.requires_grad_(False)  # the schedule stands in for it
+        self._acting = [p for p in policy.actor.parameters() if p.requires_grad]
         self.encoder_optimizer = torch.optim.Adam(policy.encoder.parameters(), config.lr, fused=True)
         self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), config.lr, fused=True)
-        self.actor_optimizer = torch.optim.Adam(policy.actor.parameters(), config.lr, fused=True)
+        self.actor_optimizer = torch.optim.Adam(self._acting, config.lr, fused=True)
         self.updates = 0
 
     def std(self, steps: int) -> float:
@@ -141,7 +143,7 @@ class DrQv2(nn.Module):
         with self._precision(features):
             loss, info = self.actor_loss(batch, features, std)
         self.actor_optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=list(self.policy.actor.parameters()))  # not into the critics
+        loss.backward(inputs=self._acting)  # not into the critics
         self.actor_optimizer.step()
         return info
 

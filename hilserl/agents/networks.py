@@ -13,92 +13,48 @@ from torch.nn import functional as F
 from data.errors import UserError
 from data.schema import Observation
 from data.spec import ObservationSpec
+from hilserl.agents.encoders import (
+    EncoderConfig,
+    SpatialLinear,
+    encoder_hash,
+    for_camera,
+    make_encoder,
+    orthogonal_,
+)
 
 LOG_STD_MIN = -5.0
-ENCODERS = {  # (kernel, stride) of each convolution to 32 channels
-    "strided": ((5, 3), (3, 2), (3, 2), (3, 1)),
-    "drqv2": ((3, 2), (3, 1), (3, 1), (3, 1)),
-}
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class NetworkConfig(EncoderConfig):
     """Shape of the networks; a checkpoint keeps it beside the weights."""
 
-    encoder: str = "strided"  # or "drqv2": finer at ten times the cost, no layer norm, orthogonal initial weights
-    stack: int = 1  # frames in an observation
     squeeze: int = 64  # what image features are reduced to, in the actor and in the critics
     hidden: int = 256  # width of the two hidden layers
     layer_norm: bool = True  # in the hidden layers
     std_max: float = 0.3  # cap of the standard deviation before squashing
 
     def __post_init__(self) -> None:
-        if self.encoder not in ENCODERS:
-            raise UserError(f"encoder is {self.encoder!r}; accepted are {', '.join(ENCODERS)}")
-        for name in ("stack", "squeeze", "hidden"):
+        super().__post_init__()
+        for name in ("squeeze", "hidden"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; accepted is 1 or more")
         if not self.std_max > 0:
             raise UserError(f"std_max is {self.std_max}; accepted is more than 0")
 
 
-class Encoder(nn.Module):
-    """A small CNN; one instance serves every policy camera.
-
-    Maps uint8 [..., S, H, W, 3] to float [..., F]. Images lie in memory as they are stored, channels last, and so do
-    all activations. "strided" is layer-normalised so that its features may be cached in float16.
-    """
-
-    def __init__(self, size_px: int, config: NetworkConfig) -> None:
-        super().__init__()
-        channels, layers = 3 * config.stack, list[nn.Module]()
-        for kernel, stride in ENCODERS[config.encoder]:
-            layers += [nn.Conv2d(channels, 32, kernel, stride), nn.ReLU(inplace=True)]
-            channels = 32
-        self.conv = nn.Sequential(*layers)
-        with torch.no_grad():
-            self.features = self.conv(torch.zeros(1, 3 * config.stack, size_px, size_px)).numel()
-        self._stack, self._drqv2 = config.stack, config.encoder == "drqv2"
-        self.norm: nn.Module = nn.Identity() if self._drqv2 else nn.LayerNorm(self.features)
-        if self._drqv2:
-            orthogonal_(self)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode uint8 images, scaled to [-0.5, 0.5].
-
-        Raises:
-            ValueError: S is not the network's.
-        """
-        if images.shape[-4] != self._stack:
-            raise ValueError(f"got stacks of {images.shape[-4]} frames, this encoder takes {self._stack}")
-        x = self.conv[2:](self._first(images.flatten(0, -5)))
-        x = x.permute(0, 2, 3, 1) if self._drqv2 else x  # many features: keep them where they lie
-        return self.norm(x.flatten(1)).reshape(*images.shape[:-4], -1)
-
-    def _first(self, images: Tensor) -> Tensor:
-        """Apply the first convolution and its ReLU to images [N, S, H, W, 3].
-
-        Scaling is moved into its weights, and the frames of a stack are the depth that a 3D kernel spans: both spare
-        passes over the images that would cost as much as the convolution.
-        """
-        first = self.conv[0]
-        assert isinstance(first, nn.Conv2d) and first.bias is not None
-        half = torch.is_autocast_enabled(images.device.type)
-        x = images.to(torch.get_autocast_dtype(images.device.type) if half else torch.float32).movedim(-1, 1)
-        weight, bias = first.weight / 255.0, first.bias - 0.5 * first.weight.sum((1, 2, 3))
-        if self._stack == 1:
-            return F.relu_(F.conv2d(x.squeeze(2), weight, bias, first.stride))
-        weight = weight.unflatten(1, (self._stack, 3)).transpose(1, 2)
-        return F.relu_(F.conv3d(x, weight, bias, (1, *first.stride))).squeeze(2)
-
-
 class Head(nn.Module):
-    """What actor and critics share in shape: image features squeezed, joined with the normalised state."""
+    """What actor and critics share in shape: image features pooled and squeezed, joined with the normalised state."""
 
     def __init__(self, features: int, spec: ObservationSpec, config: NetworkConfig) -> None:
         super().__init__()
         squeeze = config.squeeze if features else 0
-        layers = (nn.Linear(features, squeeze), nn.LayerNorm(squeeze), nn.Tanh()) if features else ()
+        layers: list[nn.Module] = []
+        if features and config.pooling == "spatial":
+            channels = config.channels * len(spec.policy_cameras)
+            layers = [SpatialLinear(channels, features // channels, squeeze), nn.LayerNorm(squeeze), nn.Tanh()]
+        elif features:
+            layers = [nn.Linear(features, squeeze), nn.LayerNorm(squeeze), nn.Tanh()]
         self.squeeze = nn.Sequential(*layers)
         low = np.concatenate([np.full(f.size, f.low) for f in spec.state])
         high = np.concatenate([np.full(f.size, f.high) for f in spec.state])
@@ -180,6 +136,8 @@ class CriticEnsemble(nn.Module):
         self.norm_first, self.norm_second = norm_of(config), norm_of(config)
         if config.encoder == "drqv2":
             orthogonal_(self)
+            for weight in (w for layer in (self.first, self.second, self.value) for w in layer.weight.data):
+                nn.init.orthogonal_(weight)
 
     def forward(self, features: Tensor, state: Tensor, action: Tensor) -> Tensor:
         """Return Q [N, B]."""
@@ -209,8 +167,9 @@ class Policy(nn.Module):
         size = {c.size_px for c in spec.cameras if c.name in spec.policy_cameras}
         if len(size) > 1 or (self.cameras and not size):
             raise ValueError(f"policy cameras must share one size; {spec.policy_cameras} have sizes {sorted(size)}")
-        self.encoder: nn.Module = Encoder(size.pop(), self.config) if self.cameras else nn.Identity()
-        self.features = self.encoder.features * len(self.cameras) if isinstance(self.encoder, Encoder) else 0
+        eyes = make_encoder(size.pop(), self.config, len(self.cameras)) if self.cameras else None
+        self.encoder: nn.Module = eyes or nn.Identity()
+        self.features = eyes.features * len(self.cameras) if eyes else 0
         self.actor = Actor(self.features, spec, action_dim, self.config)
         self._frames = FrameStack(self.config.stack)
 
@@ -220,10 +179,18 @@ class Policy(nn.Module):
             return torch.zeros((len(images), 0), device=images.device)
         return self.encoder(images if images.ndim == 6 else images.unsqueeze(2)).flatten(-2)
 
-    def encode_batch(self, images: Mapping[str, Tensor]) -> Tensor:
-        """Encode {camera: uint8 [B, S, H, W, 3]}, the images of a `PixelBatch`, to [B, C·F]."""
-        parts = [self.encoder(images[c]) for c in self.cameras]
+    def encode_batch(self, images: Mapping[str, Tensor], encoder: nn.Module | None = None) -> Tensor:
+        """Encode {camera: uint8 [B, S, H, W, 3]}, the images of a `PixelBatch`, to [B, C·F].
+
+        `encoder` is the policy's own, or one that was copied from it before.
+        """
+        encoder = encoder or self.encoder
+        parts = [for_camera(encoder, i)(images[c]) for i, c in enumerate(self.cameras)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def encoder_hash(self) -> str:
+        """Return what identifies the features that `encode` makes; see `encoders.encoder_hash`."""
+        return encoder_hash(self.encoder, self.config)
 
     @torch.inference_mode()
     def choose(
@@ -286,15 +253,3 @@ def frame_of(images: Mapping[str, np.ndarray], cameras: tuple[str, ...]) -> np.n
 def norm_of(config: NetworkConfig) -> nn.Module:
     """Return what stands between a hidden layer and its ReLU."""
     return nn.LayerNorm(config.hidden) if config.layer_norm else nn.Identity()
-
-
-def orthogonal_(module: nn.Module) -> None:
-    """Initialise as DrQ-v2 does: orthogonal weights, in convolutions with the gain of ReLU; biases 0."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.orthogonal_(layer.weight, 2**0.5 if isinstance(layer, nn.Conv2d) else 1.0)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-        elif isinstance(layer, EnsembleLinear):
-            for weight in layer.weight.data:
-                nn.init.orthogonal_(weight)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +19,14 @@ from torch import Tensor
 from data.errors import UserError
 from data.schema import Observation
 from data.spec import TaskSpec, require_same
+from hilserl.agents.actors import GAUSSIAN, kind_of, new_actor
 from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.runs import find_checkpoint, load_checkpoint, prefixed, save_checkpoint, under
 
 MAKE_ONE = "`hilserl pretrain` makes a policy."
 GOLDEN_PAIRS = 32  # stored at most
 GOLDEN_TOLERANCE = 1e-4  # per dimension of an action; other kernels for the same arithmetic differ by 1e-6
+GOLDEN_TOLERANCE_BF16 = 1e-2  # of an encoder in bfloat16, which rounds at the third digit
 
 
 class LoadedPolicy(NamedTuple):
@@ -75,7 +77,8 @@ def load_policy(path: Path | str, task: TaskSpec) -> LoadedPolicy:
     """Read the policy of a checkpoint folder, or of a run's newest checkpoint, made for `task`.
 
     Raises:
-        UserError: there is no policy at `path`, it is damaged, or it does not act here as it did where it was made.
+        UserError: there is no policy at `path`, it is damaged, its kind of actor is unknown, or it does not act here as
+            it did where it was made.
         SpecMismatch: it was made for another task spec; the message lists the keys that differ.
     """
     tensors, info = load_checkpoint(path)
@@ -84,6 +87,8 @@ def load_policy(path: Path | str, task: TaskSpec) -> LoadedPolicy:
         raise UserError(f"{what} is none: its info names {sorted(info)}, not `spec`. {MAKE_ONE}")
     require_same(task, TaskSpec.from_json(json.dumps(info["spec"])), what)
     policy = Policy(task.observation, len(task.action.names), _network(info.get("network", {}), what))
+    if (kind := info.get("actor", GAUSSIAN)) != GAUSSIAN:
+        policy.actor = new_actor(kind, policy, task.observation)
     try:
         policy.load_state_dict(under("policy", tensors))
     except RuntimeError as error:  # lists the tensors that are missing or have another shape
@@ -94,7 +99,8 @@ def load_policy(path: Path | str, task: TaskSpec) -> LoadedPolicy:
 
 def described(policy: Policy, task: TaskSpec) -> dict[str, Any]:
     """Return what the info of a policy's checkpoint must hold, as JSON."""
-    return {"spec": json.loads(task.to_json()), "network": asdict(policy.config)}
+    network = replace(policy.config, encoder_weights=None)  # they are in the checkpoint, wherever that file is now
+    return {"spec": json.loads(task.to_json()), "network": asdict(network), "actor": kind_of(policy.actor)}
 
 
 def golden_tensors(policy: Policy, observations: Sequence[Observation]) -> dict[str, Tensor]:
@@ -138,8 +144,8 @@ def _require_golden(policy: Policy, task: TaskSpec, stored: Mapping[str, Tensor]
         for i, state in enumerate(stored["state"])
     )
     found, expected = greedy(policy, observations), stored["action"].numpy()
-    apart = np.abs(found - expected)
-    wrong = ~(apart <= GOLDEN_TOLERANCE)  # so that NaN is wrong, too
+    apart, tolerance = np.abs(found - expected), GOLDEN_TOLERANCE_BF16 if policy.config.bf16 else GOLDEN_TOLERANCE
+    wrong = ~(apart <= tolerance)  # so that NaN is wrong, too
     if not wrong.any():
         return observations
     pair, dimension = np.unravel_index(np.argmax(np.where(np.isnan(apart), np.inf, apart)), apart.shape)
@@ -147,6 +153,6 @@ def _require_golden(policy: Policy, task: TaskSpec, stored: Mapping[str, Tensor]
         f"{what} does not act here as it did where it was made: {wrong.any(1).sum()} of its {len(wrong)} golden pairs "
         f"do not reproduce. The worst is pair {pair}, {task.action.names[dimension]}: {found[pair, dimension]:+.6f} "
         f"here, {expected[pair, dimension]:+.6f} there, {apart[pair, dimension]:.3g} apart; accepted is "
-        f"{GOLDEN_TOLERANCE:g}.\nAnother version of PyTorch (here {torch.__version__}) or of this code treats images "
+        f"{tolerance:g}.\nAnother version of PyTorch (here {torch.__version__}) or of this code treats images "
         f"or state differently. Use the version that made it, or make it again: {MAKE_ONE}"
     )

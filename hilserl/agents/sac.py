@@ -6,20 +6,25 @@ simulation policy that decays, behaviour cloning on human steps that decays, and
 
 Features come from a frozen encoder, cached (`FeatureReplay`), or, with `encoder_lr`, from one that the critics' loss
 trains (`PixelReplay`); the actor's loss never reaches it.
+
+A discrete gripper (HIL-SERL, Luo et al., 2024) is chosen by a critic of its own, a DQN with double-Q targets. To actor
+and critics, which neither choose nor see it then, it is part of the environment.
 """
 
 from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from data.errors import UserError
 from data.replay.pixel_replay import PixelBatch
 from data.spec import TaskSpec
+from hilserl.agents.gripper import GraspCritic, HybridActor, choice_of, toggled
 from hilserl.agents.networks import CriticEnsemble, Policy
 
 
@@ -27,7 +32,12 @@ from hilserl.agents.networks import CriticEnsemble, Policy
 class SacConfig:
     """Hyper-parameters; defaults are RLPD's where the warm start does not say otherwise."""
 
-    critics: int = 2  # ensemble size; the target takes the minimum
+    critics: int = 2  # ensemble size; the actor climbs their mean
+    target_critics: int = 2  # the target takes the minimum of this many, drawn anew for every update (REDQ)
+    # continuous: an absolute command, outside the entropy term; exploring: inside of it, so that it does not saturate;
+    # discrete: close, keep or open, by a critic of its own
+    gripper: Literal["continuous", "exploring", "discrete"] = "continuous"
+    toggle_penalty: float = 0.02  # what it costs a discrete gripper to close when open, or to open when closed
     discount: float = 0.97
     tau: float = 0.005  # Polyak rate of the target critics
     critic_lr: float = 3e-4
@@ -45,6 +55,12 @@ class SacConfig:
     cloning_end: float = 0.1
     cloning_episodes: int = 80
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.target_critics <= self.critics:
+            raise UserError(f"target_critics is {self.target_critics} of {self.critics} critics; accepted is 1 to all")
+        if not 0 <= self.discount < 1:
+            raise UserError(f"discount is {self.discount}; accepted is from 0 to less than 1")
+
 
 class Batch(NamedTuple):
     """Transitions with features; B rows."""
@@ -52,8 +68,8 @@ class Batch(NamedTuple):
     features: Tensor  # float [B, F]
     state: Tensor  # float [B, D]
     action: Tensor  # float [B, A], executed
-    reward: Tensor  # float [B]
-    discount_mask: Tensor  # float [B]; 0 where the episode terminated, 1 elsewhere, time-outs included
+    reward: Tensor  # float [B], discounted sum of n steps
+    discount_mask: Tensor  # float [B]; 0 where the episode terminated, else γ to the n − 1, time-outs included
     next_features: Tensor  # float [B, F]
     next_state: Tensor  # float [B, D]
     human: Tensor  # float [B]; 1 where a person chose the action
@@ -63,25 +79,48 @@ class Sac(nn.Module):
     """Actor, critics, targets and temperature with their optimisers, and the encoder where it is trained."""
 
     def __init__(self, task: TaskSpec, config: SacConfig, policy: Policy) -> None:
+        """Make an agent that trains `policy`; `warm_start.prepare` gives it the actor that the config asks for.
+
+        Raises:
+            ValueError: the policy's gripper is not the config's.
+        """
         super().__init__()
-        self.config = config
-        actions = len(task.action.names)
-        self.policy = policy
+        self.config, self.policy = config, policy
+        self.discrete = isinstance(policy.actor, HybridActor)
+        if self.discrete != (config.gripper == "discrete"):
+            raise ValueError(f"gripper is {config.gripper!r}, which does not go with a {type(policy.actor).__name__}")
         self.trains_encoder = config.encoder_lr > 0 and policy.features > 0
         self.policy.encoder.requires_grad_(self.trains_encoder)
         self.anchor = copy.deepcopy(policy.actor).requires_grad_(False)
-        self.critic = CriticEnsemble(policy.features, task.observation, actions, config.critics, policy.config)
+        self.moving = len(task.action.names) - 1
+        # A gripper that saturates, as that of a good policy does, would swamp the entropy term.
+        self.exploring = self.moving + (config.gripper == "exploring")
+        self.controlled = self.moving if self.discrete else self.moving + 1  # what the Gaussian chooses
+        self.critic = CriticEnsemble(policy.features, task.observation, self.controlled, config.critics, policy.config)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self._valued: list[Tensor] = list(self.critic.parameters())
+        self._targets: list[Tensor] = list(self.target.parameters())
+        if self.discrete:
+            self.grasp_target = copy.deepcopy(self.grasp).requires_grad_(False)
+            self._valued += self.grasp.parameters()
+            self._targets += self.grasp_target.parameters()
+        valued = set(self._valued)
+        self._acting = [p for p in policy.actor.parameters() if p.requires_grad and p not in valued]
         self.log_temperature = nn.Parameter(torch.tensor(config.temperature_init).log())
-        self.moving = actions - 1  # the gripper saturates: its density would swamp the entropy term
-        self.target_entropy = -self.moving / 2
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), config.critic_lr, fused=True)
-        self.actor_optimizer = torch.optim.Adam(policy.actor.parameters(), config.actor_lr, fused=True)
-        self.temperature_optimizer = torch.optim.Adam([self.log_temperature], config.temperature_lr)
+        self.target_entropy = -self.exploring / 2
+        self.critic_optimizer = torch.optim.Adam(self._valued, config.critic_lr, fused=True)
+        self.actor_optimizer = torch.optim.Adam(self._acting, config.actor_lr, fused=True)
+        self.temperature_optimizer = torch.optim.Adam([self.log_temperature], config.temperature_lr, fused=True)
         if self.trains_encoder:
             self.anchor_encoder = copy.deepcopy(policy.encoder).requires_grad_(False)  # the anchor's eyes stay
             self.encoder_optimizer = torch.optim.Adam(policy.encoder.parameters(), config.encoder_lr, fused=True)
         self.updates = 0
+
+    @property
+    def grasp(self) -> GraspCritic:
+        """What chooses a discrete gripper; a part of the actor."""
+        assert isinstance(self.policy.actor, HybridActor)
+        return self.policy.actor.grasp
 
     def update(
         self, batch: Batch | PixelBatch, *, operated_episodes: int = 0, steps: int = 0, train_actor: bool = True
@@ -108,7 +147,7 @@ class Sac(nn.Module):
         if train_actor and self.updates % self.config.actor_every == 0:
             info |= self._update_actor(batch, operated_episodes, images)
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.target.parameters()), list(self.critic.parameters()), self.config.tau)
+            torch._foreach_lerp_(self._targets, self._valued, self.config.tau)
         self.updates += 1
         return info
 
@@ -128,17 +167,46 @@ class Sac(nn.Module):
         )
 
     def critic_target(self, batch: Batch) -> Tensor:
-        """Return the clipped one-step target [B]: r + γ · mask · min Q'(s', a'), a' ~ π, no entropy."""
+        """Return the clipped target [B]: R + γ · mask · min Q'(s', a') over some critics, a' ~ π, no entropy."""
         with torch.no_grad():
             action, _, _ = self.policy.actor.sample(batch.next_features, batch.next_state)
-            value = self.target(batch.next_features, batch.next_state, action).amin(0)
+            value = least(self.target(batch.next_features, batch.next_state, action), self.config.target_critics)
             target = batch.reward + self.config.discount * batch.discount_mask * value
             return target.clamp(self.config.target_low, self.config.target_high)
 
-    def _update_critic(self, batch: Batch) -> dict[str, Tensor]:
+    def critic_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the squared error, mean over rows and sum over critics, and numbers about it."""
         target = self.critic_target(batch)
-        q = self.critic(batch.features, batch.state, batch.action)
+        q = self.critic(batch.features, batch.state, batch.action[:, : self.controlled])
         loss = F.mse_loss(q, target.expand_as(q), reduction="none").mean(1).sum()
+        return loss, {"critic_loss": loss.detach(), "q": q.detach().mean(), "target": target.mean()}
+
+    def grasp_value(self, batch: Batch) -> Tensor:
+        """Return the double-Q target [B] of the gripper's choice: R − penalty + γ · mask · Q'(s', best choice by Q).
+
+        The penalty is that of the first step, also when the return is one over several.
+        """
+        c = self.config
+        with torch.no_grad():
+            best = self.grasp.best(batch.next_features, batch.next_state)
+            value = self.grasp_target(batch.next_features, batch.next_state).gather(1, best[:, None]).squeeze(1)
+            cost = c.toggle_penalty * toggled(batch.action[:, -1], self.grasp.previous(batch.state))
+            target = batch.reward - cost + c.discount * batch.discount_mask * value
+            return target.clamp(c.target_low - c.toggle_penalty / (1 - c.discount), c.target_high)
+
+    def grasp_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the squared error of the values of the executed choices, and numbers about it."""
+        target = self.grasp_value(batch)
+        choice = choice_of(batch.action[:, -1], self.grasp.previous(batch.state))
+        q = self.grasp(batch.features, batch.state).gather(1, choice[:, None]).squeeze(1)
+        loss = F.mse_loss(q, target)
+        return loss, {"grasp_loss": loss.detach(), "grasp_q": q.detach().mean()}
+
+    def _update_critic(self, batch: Batch) -> dict[str, Tensor]:
+        loss, info = self.critic_loss(batch)
+        if self.discrete:
+            grasp_loss, grasp_info = self.grasp_loss(batch)
+            loss, info = loss + grasp_loss, info | grasp_info
         self.critic_optimizer.zero_grad(set_to_none=True)
         if self.trains_encoder:
             self.encoder_optimizer.zero_grad(set_to_none=True)
@@ -146,7 +214,7 @@ class Sac(nn.Module):
         self.critic_optimizer.step()
         if self.trains_encoder:
             self.encoder_optimizer.step()
-        return {"critic_loss": loss.detach(), "q": q.detach().mean(), "target": target.mean()}
+        return info
 
     def actor_loss(
         self, batch: Batch, operated_episodes: int, anchor_features: Tensor | None = None
@@ -159,13 +227,14 @@ class Sac(nn.Module):
         action, log_density, mode = self.policy.actor.sample(batch.features, batch.state)
         q = self.critic(batch.features, batch.state, action).mean(0)
         scale = q.detach().abs().mean().clamp(min=1e-2)
-        entropy = -log_density[:, : self.moving].sum(-1)
+        entropy = -log_density[:, : self.exploring].sum(-1)
         improvement = -(q + self.log_temperature.detach().exp() * entropy).mean() / scale
         with torch.no_grad():
             seen = batch.features if anchor_features is None else anchor_features
-            anchor_mode = self.anchor.mode(seen, batch.state)
+            anchor_mode = self.anchor.mode(seen, batch.state)[:, : self.controlled]
         anchor = (mode - anchor_mode).square().sum(-1).mean()
-        cloning = (F.huber_loss(mode, batch.action, reduction="none").sum(-1) * batch.human).sum()
+        shown = batch.action[:, : self.controlled]
+        cloning = (F.huber_loss(mode, shown, reduction="none").sum(-1) * batch.human).sum()
         cloning = cloning / batch.human.sum().clamp(min=1.0)
         loss = (
             improvement
@@ -182,16 +251,19 @@ class Sac(nn.Module):
         if images is not None:
             batch = batch._replace(features=batch.features.detach())
             with torch.no_grad():
-                anchor_features = torch.cat([self.anchor_encoder(images[c]) for c in self.policy.cameras], -1)
+                anchor_features = self.policy.encode_batch(images, self.anchor_encoder)
         loss, info = self.actor_loss(batch, operated_episodes, anchor_features)
         self.actor_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward(inputs=self._acting)  # not into the critics
         self.actor_optimizer.step()
-        temperature_loss = self.log_temperature.exp() * (info["entropy"] - self.target_entropy)
         self.temperature_optimizer.zero_grad(set_to_none=True)
-        temperature_loss.backward()
+        self.temperature_loss(info["entropy"]).backward()
         self.temperature_optimizer.step()
         return info | {"temperature": self.log_temperature.detach().exp()}
+
+    def temperature_loss(self, entropy: Tensor) -> Tensor:
+        """Return α · (entropy − target entropy): it raises α while there is too little."""
+        return self.log_temperature.exp() * (entropy - self.target_entropy)
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """Return the optimisers by name, for checkpoints."""
@@ -201,6 +273,14 @@ class Sac(nn.Module):
             "temperature": self.temperature_optimizer,
         }
         return named | ({"encoder": self.encoder_optimizer} if self.trains_encoder else {})
+
+
+def least(q: Tensor, members: int) -> Tensor:
+    """Return the minimum [B] over `members` critics of Q [N, B], drawn at random, the same for all rows."""
+    if members == len(q):
+        return q.amin(0)
+    drawn = torch.rand(len(q), device=q.device).topk(members).indices
+    return q[drawn].amin(0)
 
 
 def decayed(start: float, end: float, episodes: int, done: int) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.errors import UserError
 from data.replay.capacity import GIB
 from data.replay.pixel_replay import PixelBatch, PixelReplay, PixelReplayConfig
 from data.schema import Episode
@@ -73,6 +74,11 @@ def test_images_state_and_action_of_a_row_belong_together(
         episode, t = source[int(batch.state[row, 0])], int(batch.state[row, 1])
         assert batch.next_state[row].tolist() == [batch.state[row, 0], min(t + n_step, len(episode))]
         assert np.array_equal(batch.action[row].numpy(), episode.executed[t])
+        rewards = episode.reward[t : t + n_step]
+        discounts = np.float32(PixelReplayConfig.discount) ** np.arange(len(rewards) + 1)
+        assert batch.reward[row].item() == pytest.approx(float(rewards @ discounts[:-1]))
+        ended = episode.terminated[t : t + n_step].any()
+        assert batch.bootstrap[row].item() == pytest.approx(0.0 if ended else discounts[-1])
 
 
 def test_a_stack_shares_one_shift_and_everything_else_has_its_own(made: ModuleType, task: TaskSpec) -> None:
@@ -85,6 +91,12 @@ def test_a_stack_shares_one_shift_and_everything_else_has_its_own(made: ModuleTy
         assert (moves[:, 0, 0] != moves[:, 0, 1]).any()
     pairs = [(a, b) for a in found for b in found if a < b]
     assert len(pairs) == 6 and all((found[a] != found[b]).any() for a, b in pairs)
+
+
+@pytest.mark.parametrize("field", ["stack", "n_step"])
+def test_fewer_than_one_frame_or_step_is_refused(field: str) -> None:
+    with pytest.raises(UserError, match=f"{field} is 0; accepted is 1 or more"):
+        PixelReplayConfig(**{field: 0})
 
 
 def test_two_batches_of_one_step_differ_by_their_shift(made: ModuleType, task: TaskSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +13,21 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
+from data.errors import UserError
 from data.replay.capacity import GIB
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source
 from data.spec import TaskSpec
-from hilserl.agents.features import FeatureReplay, ReplayConfig, encode_copies, feature_layout, random_shift, stacks
+from hilserl.agents.features import (
+    ROWS,
+    FeatureReplay,
+    ReplayConfig,
+    encode_copies,
+    feature_layout,
+    random_shift,
+    stacks,
+)
 from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.agents.sac import Sac, SacConfig
 
@@ -31,11 +41,15 @@ class Eyes:
     cameras: tuple[str, ...] = ("wrist",)
     config = NetworkConfig()
     features = 3
+    encoder = nn.Identity()
     actor = SimpleNamespace(head=SimpleNamespace(centre=torch.zeros(2)), mean=SimpleNamespace(out_features=2))
 
     def encode(self, images: Tensor) -> Tensor:
         middle = images.shape[3] // 2
         return images[:, 0, 0, middle, middle].float()
+
+    def encoder_hash(self) -> str:
+        return "eyes"
 
 
 def labelled(number: int, plan: Plan) -> Episode:
@@ -55,7 +69,7 @@ def labelled(number: int, plan: Plan) -> Episode:
         proposed=np.full((length, 2), np.nan, np.float32),  # what is learnt from is what was executed
         executed=np.stack((np.full(length, number), t[:-1]), 1).astype(np.float32),
         source=np.where(rng.random(length) < human, np.uint8(Source.HUMAN), rng.choice(others, length)),
-        reward=(last & (outcome is Outcome.SUCCESS)).astype(np.float32),
+        reward=rng.integers(0, 4, length).astype(np.float32),  # not only at the end: sums have to be right
         terminated=last & ended,
         truncated=last & (not ended),
         p_success=np.zeros(length, np.float32),
@@ -64,8 +78,8 @@ def labelled(number: int, plan: Plan) -> Episode:
     )
 
 
-def filled(episodes: list[Episode], policy: Any = None, **config: Any) -> FeatureReplay:
-    replay = FeatureReplay(policy or Eyes(), ReplayConfig(**config))
+def filled(episodes: list[Episode], policy: Any = None, discount: float | None = None, **config: Any) -> FeatureReplay:
+    replay = FeatureReplay(policy or Eyes(), ReplayConfig(**config), discount)
     for episode in episodes:
         replay.add(episode)
     return replay
@@ -91,12 +105,32 @@ PLANS = st.lists(
 LONG = [(n, Outcome.TIMEOUT, "online", 0.1, n) for n in (700, 500, 900, 1300)]  # storage has to grow
 
 
-@settings(max_examples=60, deadline=None)
-@given(plans=PLANS, copies=st.integers(0, 2), batch_size=st.integers(2, 33))
-@example(plans=LONG, copies=1, batch_size=512)
-def test_every_row_is_one_step_of_one_episode(plans: list[Plan], copies: int, batch_size: int) -> None:
+DISCOUNT = 0.5  # powers of it are exact
+
+
+def n_step_return(episode: Episode, t: int, n_step: int) -> tuple[float, float, int]:
+    """Return, step by step, the sum of rewards, the factor of the value after them, and the step of that value.
+
+    Whoever acts in between: a take-over is no end.
+    """
+    total, factor = 0.0, 1.0
+    for _ in range(n_step):
+        total += factor * float(episode.reward[t])
+        factor *= DISCOUNT
+        t += 1
+        if episode.terminated[t - 1]:
+            return total, 0.0, t
+        if t == len(episode):  # a time-out bootstraps
+            break
+    return total, factor, t
+
+
+@settings(max_examples=40, deadline=None)
+@given(plans=PLANS, copies=st.integers(0, 2), batch_size=st.integers(2, 33), n_step=st.integers(1, 5))
+@example(plans=LONG, copies=1, batch_size=512, n_step=3)
+def test_every_row_is_one_step_of_one_episode(plans: list[Plan], copies: int, batch_size: int, n_step: int) -> None:
     episodes = [labelled(i, plan) for i, plan in enumerate(plans)]
-    replay = filled(episodes, copies=copies, batch_size=batch_size)
+    replay = filled(episodes, discount=DISCOUNT, copies=copies, batch_size=batch_size, n_step=n_step)
     assert len(replay) == sum(len(e) for e in episodes)
     assert replay.demonstrations == sum(is_demonstration(e, t) for e in episodes for t in range(len(e)))
     for _ in range(3):
@@ -106,18 +140,43 @@ def test_every_row_is_one_step_of_one_episode(plans: list[Plan], copies: int, ba
         for row in range(batch_size):
             number, t = (int(x) for x in batch.state[row])
             episode = episodes[number]
-            assert batch.next_state[row].tolist() == [number, t + 1]
+            total, factor, end = n_step_return(episode, t, n_step)
+            assert batch.next_state[row].tolist() == [number, end]
             assert batch.features[row].tolist() == [number, t // 256, t % 256]
-            assert batch.next_features[row].tolist() == [number, (t + 1) // 256, (t + 1) % 256]
+            assert batch.next_features[row].tolist() == [number, end // 256, end % 256]
             assert batch.action[row].tolist() == [number, t]
-            assert batch.reward[row] == episode.reward[t]
+            assert batch.reward[row] == total
             assert batch.human[row] == (episode.source[t] == Source.HUMAN)
-            ended = t == len(episode) - 1 and episode.meta.outcome in (Outcome.SUCCESS, Outcome.FAILURE)
-            assert batch.discount_mask[row] == (0.0 if ended else 1.0)  # a time-out bootstraps
+            assert batch.discount_mask[row] * DISCOUNT == factor  # what the agent makes of it
             if replay.demonstrations and row < batch_size // 2:
                 assert is_demonstration(episode, t)
             elif any(e.meta.kind != "demo" for e in episodes):
                 assert episode.meta.kind != "demo"
+
+
+def test_a_take_over_is_no_end_and_a_failure_is() -> None:
+    episode = labelled(0, (4, Outcome.FAILURE, "online", 0.0, 0))
+    source = np.array([Source.POLICY, Source.HUMAN, Source.HUMAN, Source.POLICY], np.uint8)
+    episode = replace(episode, source=source, reward=np.array([1.0, 2.0, 4.0, 8.0], np.float32))
+    batch = filled([episode], discount=DISCOUNT, n_step=3, batch_size=64).sample()
+    rows = {int(t): (float(r), float(m), int(e)) for t, r, m, e in zip(
+        batch.state[:, 1], batch.reward, batch.discount_mask, batch.next_state[:, 1], strict=True
+    )}  # fmt: skip
+    # 1 + 2/2 + 4/4, then three steps of discount, one of them the agent's; 2 + 4/2 + 8/4 to the end; ...
+    assert rows == {0: (3.0, 0.25, 3), 1: (6.0, 0.0, 4), 2: (8.0, 0.0, 4), 3: (8.0, 0.0, 4)}
+
+
+def test_one_step_has_the_mask_alone_whatever_the_discount() -> None:
+    episodes = [labelled(i, (3, outcome, "online", 0.0, i)) for i, outcome in enumerate(Outcome)]
+    for discount in (None, 0.97, 0.0):
+        assert filled(episodes, discount=discount).sample().discount_mask.unique().tolist() == [0.0, 1.0]
+
+
+def test_returns_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match="over 3 steps need the discount"):
+        filled([], n_step=3)
+    with pytest.raises(UserError, match="n_step is 0; accepted is 1 or more"):
+        ReplayConfig(n_step=0)
 
 
 def test_what_counts_as_a_demonstration() -> None:
@@ -209,6 +268,93 @@ def test_shifted_copies_are_there_and_are_drawn(task: TaskSpec, new_policy: NewP
     assert len(batch.features.unique(dim=0)) == len(batch.next_features.unique(dim=0)) == 4
     pairs = torch.cat((batch.features, batch.next_features), 1)
     assert len(pairs.unique(dim=0)) > 4  # the two ends are drawn on their own
+
+
+def test_a_long_episode_is_encoded_as_in_one_piece(task: TaskSpec, new_policy: NewPolicy) -> None:
+    policy, episode = new_policy(), noise_episode(task, 0, length=2 * ROWS + 3)
+    images = stacks(episode, policy.cameras, 1)
+    cached = encode_copies(policy, images, 1, 4, np.random.default_rng(0))
+    moved = random_shift(images, 4, np.random.default_rng(0))
+    with torch.no_grad():
+        expected = torch.stack((policy.encode(images), policy.encode(moved)), 1)
+    torch.testing.assert_close(cached.float(), expected, atol=4e-3, rtol=2e-3)
+
+
+# the encoder changes
+
+
+def changed(policy: Policy) -> Policy:
+    """A copy whose encoder has gone on learning."""
+    policy = deepcopy(policy)
+    with torch.no_grad():
+        next(policy.encoder.parameters()).mul_(-1.0)
+    return policy
+
+
+def test_an_encoder_that_changed_is_refused(task: TaskSpec, new_policy: NewPolicy) -> None:
+    policy, episodes = new_policy(), [noise_episode(task, i) for i in range(2)]
+    replay = filled(episodes[:1], policy, batch_size=8)
+    assert replay.encoder_hash == policy.encoder_hash()
+    policy.load_state_dict(deepcopy(policy.state_dict()))  # written to, but the same
+    nn.init.ones_(policy.actor.mean.weight)  # another actor on the same encoder
+    replay.sample()
+    policy.load_state_dict(changed(policy).state_dict())
+    with pytest.raises(
+        ValueError, match=f"features are those of encoder {replay.encoder_hash}.*{policy.encoder_hash()}"
+    ):
+        replay.sample()
+    with pytest.raises(ValueError, match=r"FeatureReplay\.refresh"):
+        replay.add(episodes[1])
+    assert len(replay) == len(episodes[0])
+    list(replay.refresh(policy, episodes[:1]))
+    replay.add(episodes[1])
+    assert replay.sample() is not None and replay.encoder_hash == policy.encoder_hash()
+
+
+def test_an_empty_replay_takes_whatever_encoder_there_is(task: TaskSpec, new_policy: NewPolicy) -> None:
+    policy = new_policy()
+    replay = filled([], policy, batch_size=8)
+    with pytest.raises(ValueError, match="no step"):
+        replay.sample()
+    policy.load_state_dict(changed(policy).state_dict())  # as a resume does
+    replay.add(noise_episode(task, 0))
+    assert replay.encoder_hash == policy.encoder_hash() and replay.sample() is not None
+
+
+def test_an_optimiser_step_of_the_encoder_is_noticed(task: TaskSpec, new_policy: NewPolicy) -> None:
+    policy = new_policy()
+    replay = filled([noise_episode(task, 0)], policy, batch_size=8)
+    optimizer = torch.optim.Adam(policy.encoder.parameters(), 1e-4, fused=True)
+    policy.encode(torch.zeros(1, 1, 47, 47, 3, dtype=torch.uint8)).square().sum().backward()
+    optimizer.step()
+    with pytest.raises(ValueError, match="refresh"):
+        replay.sample()
+
+
+def test_a_refresh_is_as_if_the_new_encoder_had_made_everything(task: TaskSpec, new_policy: NewPolicy) -> None:
+    episodes = [noise_episode(task, i) for i in range(4)]
+    old, new = new_policy(), changed(new_policy())
+    replay, expected = filled(episodes[:3], old, batch_size=16), filled(episodes, new, batch_size=16)
+    store = list(episodes[:3])
+    for done in replay.refresh(new, store):  # a list is asked for its next item late
+        if done == 2:
+            replay.add(episodes[3])
+            store.append(episodes[3])
+        replay.sample()
+        assert replay.encoder_hash == old.encoder_hash()  # all of them are still the old ones
+    assert done == len(store) == replay.episodes == 4
+    assert replay.encoder_hash == new.encoder_hash()
+    expected.set_rng_state(replay.rng_state())
+    assert torch.equal(batches(replay), batches(expected))
+    replay.add(episodes[0])  # it goes on with the new one
+
+
+def test_a_refresh_that_misses_an_episode_changes_nothing(task: TaskSpec, new_policy: NewPolicy) -> None:
+    policy, episodes = new_policy(), [noise_episode(task, i) for i in range(3)]
+    replay, untouched = filled(episodes, policy, batch_size=16), filled(episodes, policy, batch_size=16)
+    with pytest.raises(ValueError, match="refreshed 2 episodes, but 3 were added"):
+        list(replay.refresh(changed(policy), episodes[:2]))
+    assert torch.equal(batches(replay), batches(untouched))
 
 
 @settings(max_examples=20, deadline=None)

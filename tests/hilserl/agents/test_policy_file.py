@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from data.errors import UserError
 from data.schema import Observation
-from data.spec import SpecMismatch, TaskSpec
+from data.spec import SpecMismatch, StateField, TaskSpec
+from hilserl.agents.actors import ACTORS, new_actor
 from hilserl.agents.networks import CriticEnsemble, NetworkConfig, Policy
-from hilserl.agents.policy_file import load_policy, save_policy
+from hilserl.agents.policy_file import greedy, load_policy, save_policy
 from hilserl.runs import RunDirectory, load_checkpoint, save_checkpoint
+from hilserl.tasks import lift_task
 
 NewPolicy = Callable[..., Policy]
+SHIPPED = Path(__file__).resolve().parents[3] / "sim_pretrain" / "checkpoints" / "lift"
 
 
 @pytest.fixture
@@ -89,6 +93,22 @@ def test_a_checkpoint_that_is_no_policy_says_so(tmp_path: Path, saved: Path, tas
 def test_the_file_is_readable_without_us(saved: Path, task: TaskSpec) -> None:
     info = json.loads((saved / "info.json").read_text())
     assert TaskSpec.from_json(json.dumps(info["spec"])) == task
+
+
+@pytest.mark.parametrize("kind", ACTORS)
+def test_every_kind_of_actor_acts_as_it_did(tmp_path: Path, task: TaskSpec, kind: str) -> None:
+    state = (*task.observation.state, StateField("previous_action", 4, "1", -1.0, 1.0))
+    task = replace(task, observation=replace(task.observation, state=state))
+    policy = Policy(task.observation, 4)
+    policy.actor = new_actor(kind, policy, task.observation)
+    path = save_policy(tmp_path / "policy", policy, task, {}, golden=observations(task))
+    loaded = load_policy(path, task)
+    assert loaded.info["actor"] == kind and len(loaded.golden) == SHOWN
+    seen = observations(task, seed=7)
+    np.testing.assert_array_equal(greedy(loaded.policy, seen), greedy(policy, seen))
+    (path / "info.json").write_text((path / "info.json").read_text().replace(f'"actor": "{kind}"', '"actor": "none"'))
+    with pytest.raises(UserError, match="actor is 'none'; this version knows gaussian, hybrid, residual"):
+        load_policy(path, task)
 
 
 # golden pairs
@@ -214,6 +234,27 @@ def test_the_shape_of_the_networks_is_kept(tmp_path: Path, task: TaskSpec) -> No
     loaded = load_policy(path, task)
     assert loaded.policy.config == config
     assert loaded.info["network"]["squeeze"] == 10  # what is said in `info` does not replace it
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "spatial"])
+def test_a_resnet_needs_its_file_only_once(tmp_path: Path, task: TaskSpec, pooling: str) -> None:
+    weights = tmp_path / "resnet.safetensors"
+    save_file(Policy(task.observation, 4, NetworkConfig(encoder="resnet10")).encoder.conv.state_dict(), weights)
+    config = NetworkConfig(
+        encoder="resnet10", encoder_weights=weights, pooling=pooling, per_camera=True, squeeze=4, hidden=8
+    )
+    policy = Policy(task.observation, 4, config)
+    path = save_policy(tmp_path / "policy", policy, task, {}, golden=observations(task))
+    weights.unlink()
+    loaded = load_policy(path, task)  # golden pairs verify
+    assert loaded.policy.config == replace(config, encoder_weights=None)
+    assert loaded.policy.encoder_hash() == policy.encoder_hash() and len(loaded.golden) == SHOWN
+
+
+def test_the_shipped_policy_loads_as_it_was_saved() -> None:
+    """Its info knows nothing of poolings, of ResNets and of encoders for each camera."""
+    loaded = load_policy(SHIPPED, lift_task())
+    assert len(loaded.golden) == 32 and loaded.policy.config == NetworkConfig()
 
 
 def with_network(path: Path, network: dict | None) -> Path:

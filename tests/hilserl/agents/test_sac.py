@@ -1,5 +1,6 @@
 """The update rules against numbers worked out by hand, on networks that are constants."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -7,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from data.errors import UserError
 from data.replay.pixel_replay import PixelBatch
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 from data.spec import TaskSpec
 from hilserl.agents.features import FeatureReplay, ReplayConfig
 from hilserl.agents.networks import Actor, CriticEnsemble, Policy
-from hilserl.agents.sac import Batch, Sac, SacConfig, decayed
+from hilserl.agents.sac import Batch, Sac, SacConfig, decayed, least
 
 NewPolicy = Callable[..., Policy]
 GRIPPER = 3.0  # mean of the gripper before squashing: its density must not matter
@@ -92,6 +94,52 @@ def test_target_takes_the_minimum_per_row_for_the_next_action(sac: Sac) -> None:
     assert (found > 0).any()
 
 
+def test_returns_over_several_steps_are_discounted_by_their_length(sac: Sac) -> None:
+    always(sac.target, 0.8, 0.6)
+    mask = torch.tensor([0.97**2, 0.97, 0.0])  # three steps, two that were cut short by a time-out, an end
+    found = sac.critic_target(batch_of(3, reward=torch.tensor([0.25, 0.0, 0.9409]), discount_mask=mask))
+    # 0.25 + 0.97³ · 0.6; 0.97² · 0.6; 0.97²
+    torch.testing.assert_close(found, torch.tensor([0.7976038, 0.56454, 0.9409]))
+
+
+def test_the_minimum_is_that_of_some_critics_drawn_at_random() -> None:
+    q = torch.tensor([[0.9, 0.1], [0.5, 0.6], [0.7, 0.3]])
+    torch.manual_seed(0)
+    found = Counter(tuple(round(v, 4) for v in least(q, 2).tolist()) for _ in range(600))
+    assert found.keys() == {(0.5, 0.1), (0.7, 0.1), (0.5, 0.3)}  # 0 and 1, 0 and 2, 1 and 2: the same for both rows
+    assert min(found.values()) > 150
+    torch.testing.assert_close(least(q, 3), torch.tensor([0.5, 0.1]))
+    assert sorted({round(least(q, 1)[0].item(), 6) for _ in range(50)}) == [0.5, 0.7, 0.9]
+
+
+def test_ten_critics_are_two_in_the_target_and_ten_in_the_losses(task: TaskSpec, new_policy: NewPolicy) -> None:
+    sac = Sac(task, SacConfig(critics=10), new_policy())
+    always(sac.target, *([0.9] * 9), 0.1)
+    always(sac.critic, *([0.3] * 9), 0.5)
+    batch = batch_of(2, reward=torch.zeros(2), discount_mask=torch.ones(2))
+    torch.manual_seed(0)
+    found = [sac.critic_target(batch)[0].item() for _ in range(200)]
+    assert {round(v, 4) for v in found} == {0.873, 0.097}  # the pessimist is one of two in a fifth of the updates
+    assert sum(v < 0.5 for v in found) / 200 == pytest.approx(0.2, abs=0.08)
+    loss, info = sac.critic_loss(batch._replace(reward=torch.ones(2), discount_mask=torch.zeros(2)))
+    assert loss.item() == pytest.approx(9 * 0.7**2 + 0.5**2)
+    assert info["q"].item() == pytest.approx(0.32)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"target_critics": 3}, "target_critics is 3 of 2"),
+        ({"critics": 10, "target_critics": 0}, "is 0 of 10"),
+        ({"critics": 1}, "is 2 of 1"),
+        ({"discount": 1.0}, "discount is 1.0"),
+    ],
+)
+def test_configs_that_cannot_be_are_refused(config: dict, message: str) -> None:
+    with pytest.raises(UserError, match=rf"{message}.*accepted"):
+        SacConfig(**config)
+
+
 def test_critic_loss_sums_members_and_averages_rows(sac: Sac) -> None:
     always(sac.target, 0.8, 0.6)
     always(sac.critic, 0.3, 0.5)
@@ -126,6 +174,16 @@ def test_every_part_of_the_actor_loss(sac: Sac, monkeypatch: pytest.MonkeyPatch)
     assert info["anchor"].item() == pytest.approx(ANCHOR, abs=1e-5)
     assert info["cloning"].item() == pytest.approx(CLONING, abs=1e-5)
     assert loss.item() == pytest.approx(IMPROVEMENT + ANCHOR + CLONING, abs=1e-5)
+
+
+def test_the_entropy_of_a_gripper_that_explores_counts(
+    task: TaskSpec, new_policy: NewPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own share, by hand: ln 0.15 + 0.9189385 + ln(1 − tanh²(3)) = −5.596845."""
+    sac = Sac(task, SacConfig(gripper="exploring"), new_policy())
+    _, info = sac.actor_loss(constant_actor(sac, monkeypatch), operated_episodes=0)
+    assert info["entropy"].item() == pytest.approx(ENTROPY - 5.596845, abs=1e-4)
+    assert sac.target_entropy == -2.0
 
 
 @pytest.mark.parametrize(("episodes", "anchor", "cloning"), [(40, 0.525, 0.55), (80, 0.05, 0.1), (500, 0.05, 0.1)])
@@ -173,6 +231,14 @@ def test_temperature_drives_entropy_to_its_target(sac: Sac, std_bias: float, sig
     nn.init.constant_(sac.policy.actor.log_std.bias, std_bias)
     info = sac.update(batch_of(64), operated_episodes=0, train_actor=True)
     assert float(info["temperature"]) == pytest.approx(0.002 * np.exp(sign * 3e-4), rel=1e-5)  # Adam's first step
+
+
+def test_temperature_loss_is_the_temperature_times_what_entropy_is_above_its_target(sac: Sac) -> None:
+    loss = sac.temperature_loss(torch.tensor(ENTROPY))
+    assert loss.item() == pytest.approx(0.002 * (ENTROPY + 1.5), abs=1e-8)
+    loss.backward()  # by the logarithm of the temperature, it is the same again
+    assert sac.log_temperature.grad is not None
+    assert sac.log_temperature.grad.item() == pytest.approx(-0.002869, abs=1e-6)
 
 
 def test_actor_trains_every_fourth_update_and_only_when_it_may(sac: Sac) -> None:

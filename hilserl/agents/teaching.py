@@ -1,0 +1,36 @@
+"""What an episode teaches beyond its reward: whose steps are there to be copied, and what a take-over says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from data.schema import Episode, Outcome, Source
+
+
+def shown(episode: Episode, *, own_successes: bool = False) -> Episode:
+    """Return the episode with every step that is there to be copied counted as a person's.
+
+    Args:
+        episode: as recorded.
+        own_successes: besides a scripted expert's steps, those of the policy in a success that nobody helped with.
+    """
+    copied = episode.source == Source.EXPERT
+    if own_successes and episode.meta.outcome is Outcome.SUCCESS and not (episode.source == Source.HUMAN).any():
+        copied |= episode.source == Source.POLICY
+    return replace(episode, source=np.where(copied, np.uint8(Source.HUMAN), episode.source))
+
+
+def penalised(episode: Episode, penalty: float) -> Episode:
+    """Return the episode with `penalty` taken from the reward of each policy step that a person took over after.
+
+    A take-over says that this step was a bad one (RLIF, Luo et al., 2023). Steps on which the arm held between the two
+    do not hide it.
+    """
+    acted = np.flatnonzero(episode.source != Source.HOLD)
+    source = episode.source[acted]
+    judged = acted[:-1][(source[:-1] == Source.POLICY) & (source[1:] == Source.HUMAN)]
+    reward = episode.reward.copy()
+    reward[judged] -= penalty
+    return replace(episode, reward=reward)
