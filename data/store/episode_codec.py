@@ -58,6 +58,20 @@ def checksum(arrays: Mapping[str, np.ndarray]) -> int:
     return crc
 
 
+def layout(spec: TaskSpec, steps: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return {name in the group: (dtype, shape)} of an episode of `spec`, in the order of `arrays_of`."""
+    rows = steps + 1
+    cameras = sorted(spec.observation.cameras, key=lambda c: c.name)
+    found: dict[str, tuple[str, tuple[int, ...]]] = {
+        f"images/{c.name}": ("uint8", (rows, c.size_px, c.size_px, 3)) for c in cameras
+    }
+    for name, dtype in OBSERVATION_DTYPES.items():
+        found[name] = (dtype, (rows, spec.observation.state_dim) if name == "state" else (rows,))
+    for name, dtype in STEP_DTYPES.items():
+        found[name] = (dtype, (steps, len(spec.action.names)) if name in ("proposed", "executed") else (steps,))
+    return found
+
+
 def require_valid_meta(meta: EpisodeMeta, spec: TaskSpec) -> None:
     """Refuse an episode of another spec, or one whose uuid could not be a file name.
 
@@ -82,14 +96,8 @@ def require_valid(episode: Episode, spec: TaskSpec) -> None:
         SpecMismatch, ValueError: see `require_valid_meta`; a ValueError lists every array that differs.
     """
     require_valid_meta(episode.meta, spec)
-    steps, wide = len(episode), {"proposed": len(spec.action.names), "executed": len(spec.action.names)}
-    expected: dict[str, tuple[str, tuple[int, ...]]] = {
-        f"images/{c.name}": ("uint8", (steps + 1, c.size_px, c.size_px, 3)) for c in spec.observation.cameras
-    }
-    for name, dtype in OBSERVATION_DTYPES.items():
-        expected[name] = (dtype, (steps + 1, spec.observation.state_dim) if name == "state" else (steps + 1,))
-    for name, dtype in STEP_DTYPES.items():
-        expected[name] = (dtype, (steps, wide[name]) if name in wide else (steps,))
+    steps = len(episode)
+    expected = layout(spec, steps)
     found = {name: (str(a.dtype), a.shape) for name, a in arrays_of(episode).items()}
     for camera, frames in episode.native.items():  # any size, but one to each observation
         found[f"native/{camera}"] = (str(frames.dtype), frames.shape)

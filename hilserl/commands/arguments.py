@@ -52,6 +52,7 @@ class ArmArgs:
     task: str = "lift"  # lift, bowl or paper, or the path of a task spec as JSON
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
+    give_up_s: float = 60.0  # arm, camera or pad may stay silent this long before the session ends; the arm holds
 
     def read_task(self) -> TaskSpec:
         """Return the task spec to use."""
@@ -87,6 +88,29 @@ class TrainArgs(ArmArgs):
     episodes: int = 80  # operated episodes, after the baseline
     max_debt: int = 400  # the next episode waits until the learner owes no more updates than this
     resume: bool = False  # go on from the run's newest checkpoint
+    rollback: str = ""  # go on from an older checkpoint, "best" or its number; nothing is deleted
+
+
+@dataclass(frozen=True)
+class ActorArgs(TrainArgs):
+    """`hilserl actor`: the half of `train` that moves the arm; with `--connect`, for a learner on another machine."""
+
+    connect: str = ""  # HOST:PORT of a learner elsewhere, also as --learner=HOST:PORT; none: it shares --output_dir
+    token_file: Path | None = None  # the same as the learner's
+    tls_cert: Path | None = None  # the learner's certificate (PEM), or that of who signed it; none: not encrypted
+    hold_after_s: float = 600.0  # without a word from a learner elsewhere, begin no episode after this; hold instead
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnerArgs(TrainArgs):
+    """`hilserl learner`: the half of `train` that updates the policy; with `--listen`, for actors on other machines."""
+
+    robot: RobotConfig | None = None  # type: ignore[assignment]  # of the actor; not used here
+    teleop: OperatorConfig | None = None  # type: ignore[assignment]  # of the actor; not used here
+    listen: str = ""  # HOST:PORT, or PORT for this machine alone; none: the actor shares --output_dir
+    token_file: Path | None = None  # needed to listen beyond this machine: make it with openssl rand -hex 32
+    tls_cert: Path | None = None  # certificate (PEM), to encrypt what travels
+    tls_key: Path | None = None  # its private key (PEM)
 
 
 def parse[T](cls: type[T], argv: Sequence[str]) -> T:

@@ -1,19 +1,23 @@
 """What actor and learner tell each other besides episodes: weights one way, status both ways.
 
 Files in the run directory, each replaced whole: the newest value is always readable, nothing queues, and either
-process may die and come back. Episodes travel through the store.
+process may die and come back. Episodes travel through the store. On two machines `remote/` keeps two such folders
+alike. No decision here depends on the time of day: clocks are set while people work.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from hilserl.runs import write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STALE_S = 20.0  # a learner that is busy with a large episode still writes its status well within this
 
@@ -27,7 +31,8 @@ class LearnerStatus:
     debt: int  # updates it still owes for the steps it has seen
     episodes: int  # episodes it has ingested
     version: int  # of the newest published weights
-    unix_s: float = 0.0
+    unix_s: float = 0.0  # when it was written: for people, as the time of day may be set
+    monotonic_s: float = 0.0  # the same by the clock that only runs; every process of a machine shares it
 
 
 class Link:
@@ -38,8 +43,9 @@ class Link:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._weights = self._folder / "actor.safetensors"
         self._status = self._folder / "learner.json"
-        self._seen: tuple[int, int] | None = None  # inode and time of the weights that were read last
-        self._opened_unix_s = time.time()
+        self._weights_seen: tuple[int, int] | None = None
+        self._status_before = _edition(self._status)
+        self._opened_s = time.monotonic()
 
     @staticmethod
     def peek(run: Path) -> LearnerStatus | None:
@@ -56,22 +62,27 @@ class Link:
 
     def newer_weights(self) -> tuple[dict[str, Tensor], int] | None:
         """Return (actor weights, version) when they changed since the last call, else None. Costs one stat."""
-        from safetensors import safe_open
+        from safetensors.torch import load
 
-        try:
-            found = self._weights.stat()
-        except FileNotFoundError:
+        if not self._weights_changed():
             return None
-        newest = found.st_ino, found.st_mtime_ns  # time alone is too coarse for quick writes
-        if newest == self._seen:
-            return None
-        self._seen = newest
-        with safe_open(self._weights, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, int(file.metadata()["version"])  # noqa: SIM118
+        content = self._weights.read_bytes()  # once: `safe_open` opens it by name again for the tensors
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return load(content), int(header["__metadata__"]["version"])
+
+    def newer_weights_file(self) -> bytes | None:
+        """Return the file that `newer_weights` reads, whole, when it changed since the last call of either."""
+        return self._weights.read_bytes() if self._weights_changed() else None
+
+    def put_weights_file(self, content: bytes) -> None:
+        """Make what `newer_weights_file` returned elsewhere the newest weights here."""
+        temporary = self._weights.with_suffix(".tmp")
+        temporary.write_bytes(content)
+        temporary.replace(self._weights)
 
     def report(self, status: LearnerStatus) -> None:
         """Overwrite the learner's status."""
-        write_json(self._status, {**asdict(status), "unix_s": time.time()})
+        write_json(self._status, {**asdict(status), "unix_s": time.time(), "monotonic_s": time.monotonic()})
 
     def learner(self) -> LearnerStatus | None:
         """Return the learner's status, or None before it has ever reported."""
@@ -82,10 +93,29 @@ class Link:
 
     def live_learner(self) -> LearnerStatus | None:
         """Return the status only if it was reported since this link was opened, not in an earlier life."""
-        status = self.learner()
-        return status if status is not None and status.unix_s >= self._opened_unix_s else None
+        return None if _edition(self._status) == self._status_before else self.learner()
+
+    def silent_s(self) -> float:
+        """Return how long ago the learner reported, or this link was opened if that is later; 0 before the first."""
+        status, now_s = self.learner(), time.monotonic()
+        if status is None:
+            return 0.0
+        before_a_reboot = status.monotonic_s > now_s
+        return now_s - max(self._opened_s, 0.0 if before_a_reboot else status.monotonic_s)
 
     def learner_is_silent(self) -> bool:
         """Whether a learner that has reported stopped; one that restarts with us gets time to come up."""
-        status = self.learner()
-        return status is not None and time.time() - max(status.unix_s, self._opened_unix_s) > STALE_S
+        return self.silent_s() > STALE_S
+
+    def _weights_changed(self) -> bool:
+        before, self._weights_seen = self._weights_seen, _edition(self._weights)
+        return self._weights_seen not in (None, before)
+
+
+def _edition(file: Path) -> tuple[int, int] | None:
+    """Tell two contents of a file apart: every one is a new inode, and time alone is too coarse for quick writes."""
+    try:
+        found = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns

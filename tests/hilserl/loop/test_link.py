@@ -20,13 +20,16 @@ def weights(value: float, rows: int = 3) -> dict[str, torch.Tensor]:
 
 
 class Clock:
-    """Stands in for the module `time`."""
+    """Stands in for the module `time`; somebody may set the time of day."""
 
     def __init__(self) -> None:
-        self.now_s = 1000.0
+        self.now_s, self.set_by_s = 1000.0, 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
 
     def time(self) -> float:
-        return self.now_s
+        return self.now_s + self.set_by_s
 
 
 @pytest.fixture
@@ -134,7 +137,7 @@ def test_reader_and_writer_at_once_see_whole_and_rising_versions(tmp_path: Path)
 def test_status_is_stamped_and_replaced(tmp_path: Path, clock: Clock) -> None:
     link = Link(tmp_path)
     link.report(STATUS)
-    assert Link.peek(tmp_path) == LearnerStatus("training", 7, 3, 2, 5, unix_s=1000.0)
+    assert Link.peek(tmp_path) == LearnerStatus("training", 7, 3, 2, 5, unix_s=1000.0, monotonic_s=1000.0)
     clock.now_s += 1
     link.report(LearnerStatus("critics", 8, 0, 2, 5))
     found = link.learner()
@@ -152,6 +155,48 @@ def test_a_learner_that_stops_reporting_is_silent(tmp_path: Path, clock: Clock) 
     assert link.learner_is_silent()
     link.report(STATUS)
     assert not link.learner_is_silent()
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0])
+def test_the_time_of_day_may_jump(tmp_path: Path, clock: Clock, jump_s: float) -> None:
+    learner, link = Link(tmp_path), Link(tmp_path)
+    learner.report(STATUS)
+    assert link.live_learner() is not None and not link.learner_is_silent()
+    clock.set_by_s += jump_s
+    assert not link.learner_is_silent()
+    learner.report(STATUS)
+    assert link.live_learner() is not None and link.silent_s() == 0
+    clock.now_s += STALE_S + 0.1
+    assert link.learner_is_silent()
+
+
+def test_a_status_from_before_a_reboot_is_old(tmp_path: Path, clock: Clock) -> None:
+    Link(tmp_path).report(STATUS)
+    clock.now_s = 5.0  # the clock that only runs has begun again
+    link = Link(tmp_path)
+    assert not link.learner_is_silent() and link.live_learner() is None
+    clock.now_s += STALE_S + 0.1
+    assert link.learner_is_silent()
+
+
+def test_what_was_reported_in_an_earlier_life_is_not_live(tmp_path: Path) -> None:
+    Link(tmp_path).report(STATUS)
+    link = Link(tmp_path)
+    assert link.learner() is not None and link.live_learner() is None
+    Link(tmp_path).report(STATUS)
+    assert link.live_learner() is not None
+
+
+def test_the_weights_travel_as_a_file(tmp_path: Path) -> None:
+    here, there = Link(tmp_path / "here"), Link(tmp_path / "there")
+    assert here.newer_weights_file() is None
+    Link(tmp_path / "here").publish_weights(weights(1.5), 300)
+    content = here.newer_weights_file()
+    assert content is not None and here.newer_weights_file() is None
+    there.put_weights_file(content)
+    found = there.newer_weights()
+    assert found is not None and found[1] == 300 and (found[0]["a"] == 1.5).all()
+    assert [p.name for p in (tmp_path / "there" / "link").iterdir()] == ["actor.safetensors"]
 
 
 def test_after_a_break_the_learner_gets_time_to_come_up(tmp_path: Path, clock: Clock) -> None:
