@@ -6,10 +6,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, SupportsFloat
+from typing import Any, Self, SupportsFloat
 
 Scalar = SupportsFloat | str | None
 
@@ -63,6 +63,11 @@ def read_metrics(path: Path | str) -> list[dict[str, float | int | bool | str | 
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: not JSON ({error}); remove that line to go on") from error
     return rows
+
+
+def newest(rows: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return the last row that has the value `name`, or {}."""
+    return next((row for row in reversed(rows) if name in row), {})
 
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:

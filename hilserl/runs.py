@@ -1,10 +1,14 @@
 """A run directory: what a run was, where it stands, what it can go on from. Made to be looked at with `ls`.
 
     runs/lift/train.json             the flags it was started with
+    runs/lift/journal.jsonl          what was decided: starts, changed flags, best checkpoints, roll-backs
     runs/lift/metrics.jsonl          numbers over time
-    runs/lift/checkpoints/000003/    tensors.safetensors and info.json
+    runs/lift/checkpoints/000003/    tensors.safetensors, info.json and, for people, README.md
     runs/lift/checkpoints/latest     the name of the newest whole checkpoint
     runs/lift/checkpoints/best       the name of the one to roll back to, when one was marked
+
+A command that takes a policy takes `runs/lift`, which means its newest checkpoint, `runs/lift/best`, `runs/lift/last`,
+`runs/lift/000003`, or a checkpoint folder.
 
 Everything appears by a rename after it is on disk, so whatever has its final name is whole.
 """
@@ -14,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +56,19 @@ class RunDirectory:
         """Write `value` to the file `name` in this run, whole or not at all."""
         return write_json(self.path / name, value)
 
+    def journal(self, event: str, **details: Any) -> None:
+        """Append one line to `journal.jsonl`, stamped with `unix_s`; details are JSON. Several processes may."""
+        line = json.dumps({"unix_s": round(time.time(), 3), "event": event, **details}) + "\n"
+        with (self.path / "journal.jsonl").open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+    def mark_best(self, folder: Path) -> bool:
+        """Point `best` at one of this run's checkpoints; return whether it pointed elsewhere before."""
+        if _pointed_at(self.checkpoints, "best") == folder:
+            return False
+        write_text(self.checkpoints / "best", f"{folder.name}\n")
+        return True
+
     def save_checkpoint(
         self, tensors: Mapping[str, Tensor], info: Mapping[str, Any], keep: int = 3, best: bool = False
     ) -> Path:
@@ -70,7 +88,7 @@ class RunDirectory:
         numbers = [int(folder.name) for folder in numbered(self.checkpoints)]
         folder = save_checkpoint(self.checkpoints / f"{max(numbers, default=0) + 1:06d}", tensors, info)
         for pointer in ("latest", "best") if best else ("latest",):
-            _write_atomically(self.checkpoints / pointer, f"{folder.name}\n".encode())
+            write_text(self.checkpoints / pointer, f"{folder.name}\n")
         kept = {_pointed_at(self.checkpoints, "best"), *numbered(self.checkpoints)[-keep:]}
         for old in set(numbered(self.checkpoints)) - kept:
             old.rename(old.with_name(f".{old.name}.dropped"))  # half deleted, it must not keep its name
@@ -80,14 +98,17 @@ class RunDirectory:
 
 
 def find_checkpoint(path: Path | str, which: str = "latest") -> Path:
-    """Return the checkpoint folder that `path` means: a checkpoint itself, or a run that has one.
+    """Return the checkpoint folder that `path` means: a checkpoint itself, a run that has one, or RUN/best.
 
-    Reads only; `which` ("latest", "best" or a number) chooses inside a run.
+    Reads only; `which` ("latest" or "last", "best" or a number) chooses inside a run.
 
     Raises:
         UserError: nothing to load from there; the message says what was found and how to go on.
     """
     path = Path(path)
+    if not path.exists() and not _previous(path).exists() and (path.parent / "checkpoints").is_dir():
+        path, which = path.parent, path.name
+    which = "latest" if which == "last" else which
     checkpoints = path / "checkpoints"
     chosen = _pointed_at(checkpoints, which) or checkpoints / which
     if which == "latest" and not chosen.exists():  # the first save was killed just before it wrote the pointer
@@ -149,6 +170,16 @@ def load_checkpoint(path: Path | str, which: str = "latest") -> tuple[dict[str, 
         ) from error
 
 
+def load_info(path: Path | str, which: str = "latest") -> dict[str, Any]:
+    """Return the info alone, which is small, of the checkpoint that `find_checkpoint` finds.
+
+    Raises:
+        UserError: nothing to load from there.
+    """
+    info: dict[str, Any] = json.loads((find_checkpoint(path, which) / INFO).read_text())
+    return info
+
+
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under `prefix.name`, so that several state dicts fit in one checkpoint."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
@@ -169,7 +200,12 @@ def write_json(path: Path | str, value: Any) -> Path:
     """Write `value` as JSON, whole or not at all, also across a power cut; return the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, (json.dumps(value, indent=1) + "\n").encode())
+    return write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a file, whole or not at all, also across a power cut; return the path."""
+    _write_atomically(path, text.encode())
     return path
 
 

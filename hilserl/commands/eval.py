@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     policy = PolicyRunner(load_policy(args.policy.path, task).policy, args.seed)
     weights = find_checkpoint(args.policy.path) / TENSORS
     driver = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
-    session = SessionConfig(kind=args.name, episodes=args.episodes, seed=args.seed, notes={"policy": driver})
+    session = SessionConfig(
+        kind=args.name, episodes=args.episodes, give_up_s=args.give_up_s, notes={"policy": driver}, seed=args.seed
+    )
     require_free_name(args, driver)
     detector = read_detector(args.classifier, task)
     with (

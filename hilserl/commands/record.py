@@ -18,6 +18,7 @@ def main(argv: Sequence[str]) -> int:
         episodes=args.episodes,
         drives="human",
         ends_on_success=not labels,
+        give_up_s=args.give_up_s,
         seed=args.seed,
     )
     with (

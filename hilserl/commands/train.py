@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from data.errors import UserError
 from data.store.reader import open_reader
 from hilserl.commands.arguments import TrainArgs, parse
 from hilserl.commands.processes import start, stop
+from hilserl.loop.changes import Change, changed, require_same_meaning
 from hilserl.loop.learner import KINDS
 from hilserl.loop.link import Link
-from hilserl.runs import RunDirectory
+from hilserl.loop.rollback import roll_back
+from hilserl.runs import RunDirectory, numbered
 
 FINISH_S = 60.0  # for the updates that the last episodes still allow
 
@@ -28,11 +31,15 @@ def main(argv: Sequence[str]) -> int:
     """Run both halves until the actor has its episodes."""
     args = parse(TrainArgs, argv)
     run = RunDirectory(args.output_dir)
-    if any(run.checkpoints.iterdir()) and not args.resume:
+    if any(run.checkpoints.iterdir()) and not args.resume and not args.rollback:
         raise UserError(
             f"{args.output_dir} holds a training run already. Go on with it: --resume; or choose another --output_dir"
         )
-    run.write_json("train.json", json.loads(json.dumps(draccus.encode(args))))
+    for line in prepare(run, args):
+        print(line)
+    run.journal("started", command=shlex.join(["hilserl", "train", *argv]))
+    if args.rollback:
+        argv = [*argv, "--resume=true"]
     learner = start(["learner", *argv], run.path / "learner.log")
     actor = start(["actor", *argv])
     try:
@@ -56,6 +63,24 @@ def main(argv: Sequence[str]) -> int:
             f"{run.path / 'learner.log'}, then go on with --resume"
         )
     return 0
+
+
+def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
+    """Note with which flags the run goes on, and roll it back if that was asked for; return what to tell the person.
+
+    Raises:
+        UserError: the flags do not go with the run's checkpoint, or there is none to go back to.
+    """
+    flags, noted, changes = json.loads(json.dumps(draccus.encode(args))), run.path / "train.json", list[Change]()
+    if numbered(run.checkpoints):
+        require_same_meaning(run.path, args.read_task(), args.policy.path, args.learner)
+        changes = changed(json.loads(noted.read_text()), flags) if noted.exists() else []
+    lines = [roll_back(run, args.rollback)] if args.rollback else []
+    if changes:
+        run.journal("changed flags", flags={c.flag: [c.old, c.new] for c in changes})
+        lines += ["other flags than last time, for both processes:", *map(str, changes)]
+    run.write_json("train.json", flags)
+    return lines
 
 
 def let_finish(learner: subprocess.Popen[bytes], args: TrainArgs) -> None:

@@ -6,50 +6,34 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from data.columns import ColumnRange
-from data.errors import UserError
 from data.lint import require_fit
-from data.schema import Episode, Outcome, Source
+from data.schema import Outcome
 from data.spec import TaskSpec
 from data.store.reader import AnnotatedReader, open_reader
 from hilserl.agents.networks import Policy
 from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
 from hilserl.agents.policy_file import LoadedPolicy, policy_checkpoint
-from hilserl.loop.agents import Agent, AgentConfig, estimate, learns_from_pixels, make_agent
+from hilserl.loop.agents import Agent, estimate, learns_from_pixels, make_agent, taught
+from hilserl.loop.card import write_card
+from hilserl.loop.checks import CHECK, Checks
 from hilserl.loop.finite import require_finite
+from hilserl.loop.health import Health
+from hilserl.loop.keeper import Keeper
+from hilserl.loop.learner_config import LearnerConfig
 from hilserl.loop.link import LearnerStatus, Link
+from hilserl.loop.pacing import Pacing
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, load_checkpoint, prefixed, under
 
-KINDS = ("baseline", "online", "demo")  # what it learns from; evaluations and label sessions are not training data
+KINDS = ("baseline", "online", "demo", CHECK)  # what it learns from; evaluations and label sessions are not
+OF_THE_ACTOR = {"actor_loss", "cloning"}  # an update that returned one of these has changed the actor
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LearnerConfig(AgentConfig):
-    """The agent, pacing and warm start."""
-
-    baseline_episodes: int = 20  # frozen-policy episodes that must be there before the first update
-    critic_updates: int = 1000  # critic-only updates before the actor may change
-    utd: float = 3.0  # critic updates per environment step after that
-    publish_every: int = 100  # updates between new weights
-    checkpoint_every: int = 5  # episodes between checkpoints
-    simulated: bool = False  # episodes are a simulation's own: not linted, and any reward is learned from
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.baseline_episodes < 0 or (self.critic_updates > 0 and self.baseline_episodes == 0):
-            raise UserError(
-                f"baseline_episodes is {self.baseline_episodes} with {self.critic_updates} critic_updates; accepted is "
-                "1 or more, as critics need data, or 0 for both: learning without a warm start"
-            )
 
 
 class Learner:
@@ -84,20 +68,19 @@ class Learner:
         _log.log(logging.INFO if needed.fits else logging.WARNING, "%s", needed)
         torch.manual_seed(config.seed)
         self._run, self._task, self._config = run, task, config
-        self._agent, self._replay = make_agent(task, start.policy, config)
-        if start.critic:
-            self._agent.critic.load_state_dict(start.critic)
-            self._agent.target.load_state_dict(start.critic)
+        self._agent, self._replay = make_agent(task, start.policy, config, start.critic)
         self._link = Link(run.path) if linked else None
         self._store: AnnotatedReader | None = None
         self._columns = ColumnRange(task.observation)
+        self._pacing = Pacing(config.critic_updates, config.utd)
+        self._checks = Checks(config.check_every, config.check_episodes)
+        self._keeper = Keeper(run, config.critic_updates)
+        self._health = Health(task, self._agent, config)
         self.last_commit = -1  # index of the newest commit looked at
         self.episodes = 0  # ingested, of any kind
         self.operated = 0  # online ones among them
-        self.steps = 0  # online steps ingested
         self._baseline = 0  # finished baseline episodes ingested
-        self._checkpointed = 0  # episodes at the last checkpoint
-        self._owed = float(config.critic_updates)  # updates due so far: these, then `utd` per online step
+        self._checkpointed = (-1, 0)  # updates and episodes at the last checkpoint
         self._published = 0  # version of the newest weights
         self._resuming = False
 
@@ -112,9 +95,14 @@ class Learner:
         return self._agent.policy
 
     @property
+    def steps(self) -> int:
+        """Online steps ingested."""
+        return self._pacing.steps
+
+    @property
     def debt(self) -> int:
         """Updates due for what has been seen; never negative, and 0 while the baseline is incomplete."""
-        return 0 if self._waiting else max(0, int(self._owed) - self._agent.updates)
+        return 0 if self._waiting else self._pacing.debt(self._agent.updates)
 
     @property
     def _waiting(self) -> bool:
@@ -122,6 +110,8 @@ class Learner:
 
     def resume(self) -> dict[str, Any]:
         """Continue from the newest checkpoint: its tensors, then the same episodes in the same order.
+
+        What the config says about learning rates and ratios holds from here on.
 
         Returns:
             The info of that checkpoint.
@@ -131,17 +121,21 @@ class Learner:
         """
         tensors, info = load_checkpoint(self._run.path)
         self._agent.load_state_dict(under("agent", tensors))  # first: its encoder makes the features
-        load_optimizers(self._agent.optimizers(), tensors, info["optimizers"])
+        optimizers = self._agent.optimizers()
+        settings = {name: optimizer.state_dict()["param_groups"] for name, optimizer in optimizers.items()}
+        load_optimizers(optimizers, tensors, settings)
         self._agent.updates = info["updates"]
         self._resuming = True  # until it owes what it should, the actor must not go by its debt
         self.ingest(up_to=info["last_commit"])
         self._resuming = False
-        self._owed = info["owed"]
+        self._pacing.load(info)
+        self._checks.restored_at = info.get("restored_at", 0)
+        self._health.look_again(self._pacing.actor_updates)
         torch.set_rng_state(tensors["rng.torch"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"])
         self._replay.set_rng_state(tensors["rng.replay"])
-        self._checkpointed = self.episodes
+        self._checkpointed = self._agent.updates, self.episodes
         return info
 
     def run(self, should_stop: Callable[[], bool], metrics: MetricsLog) -> None:
@@ -157,8 +151,9 @@ class Learner:
             if self.debt:
                 self.update(min(self.debt, 20), metrics)
             else:
+                self._settle(metrics)
                 time.sleep(0.05)
-            unsaved = self.episodes - self._checkpointed
+            unsaved = self.episodes - self._checkpointed[1]
             if unsaved >= self._config.checkpoint_every * (3 if self.debt else 1):  # rather when nobody waits for it
                 self.checkpoint()
             if time.monotonic() - reported_s > 0.5:
@@ -185,31 +180,34 @@ class Learner:
                     _log.warning("episode %d (%s), %s", commit.index, commit.uuid, finding)
                 self._columns.add(episode)
                 self._columns.require_varying()
-            self._replay.add(_taught(episode))
+            self._replay.add(taught(episode, self._config))
+            self._checks.add(episode)
+            self._health.add(episode)
             self.episodes += 1
             self._baseline += commit.kind == "baseline" and commit.outcome != Outcome.ABORTED
             if commit.kind == "online":
                 self.operated += 1
-                self.steps += len(episode)
-                self._owed += self._config.utd * len(episode)
+                self._pacing.see(len(episode))
             self._report()  # many episodes at once would outlast the actor's patience with a silent learner
 
     def update(self, count: int, metrics: MetricsLog | None = None) -> dict[str, float]:
-        """Make `count` updates and publish when it is time; return the newest numbers about them.
+        """Make `count` updates, or fewer if fewer are due; publish when it is time; return the newest numbers.
 
         Raises:
             NotFinite: a loss or a weight is NaN or infinite.
         """
         started_s = time.perf_counter()
         info: dict[str, Tensor] = {}
-        for _ in range(count):
+        for _ in range(made := min(count, self.debt)):
             train_actor = self._agent.updates >= self._config.critic_updates
-            info |= self._agent.update(
-                self._replay.sample(),  # type: ignore[arg-type]
-                operated_episodes=self.operated,
-                steps=self.steps,
-                train_actor=train_actor,
-            )
+            batch = self._replay.sample()
+            clocks = {"operated_episodes": self.operated, "steps": self.steps}
+            found = self._agent.update(batch, train_actor=train_actor, **clocks)  # type: ignore[arg-type]
+            info |= found
+            if train_actor:
+                self._pacing.count(actor=not OF_THE_ACTOR.isdisjoint(found))
+            if metrics is not None:
+                self._health.watch(batch, info, self._pacing.actor_updates, metrics)
             if self._agent.updates % self._config.publish_every == 0 and train_actor:
                 self._publish()
         numbers = {f"train/{k}": float(v) for k, v in info.items()}
@@ -218,7 +216,8 @@ class Learner:
             "steps": self.steps,
             "episodes": self.operated,
             "debt": self.debt,
-            "update_ms": 1e3 * (time.perf_counter() - started_s) / count,
+            **self._pacing.measured(),
+            "update_ms": 1e3 * (time.perf_counter() - started_s) / max(made, 1),
             **numbers,
         }
         if metrics is not None:
@@ -234,14 +233,13 @@ class Learner:
         Raises:
             NotFinite: there is NaN or infinity in it; nothing was saved.
         """
-        moments, groups = optimizer_tensors(self._agent.optimizers())
+        moments, _ = optimizer_tensors(self._agent.optimizers())
         progress = {
             "updates": self._agent.updates,
-            "owed": self._owed,
             "last_commit": self.last_commit,
             "operated_episodes": self.operated,
-            "steps": self.steps,
-            "optimizers": groups,
+            "restored_at": self._checks.restored_at,
+            **self._pacing.state(),
         }
         tensors, info = policy_checkpoint(
             self.policy, self._task, {**progress, **(extra or {})}, self._agent.critic.state_dict()
@@ -251,8 +249,23 @@ class Learner:
         tensors |= {"rng.torch": torch.get_rng_state(), "rng.replay": self._replay.rng_state()}
         if self._config.device != "cpu":
             tensors["rng.cuda"] = torch.cuda.get_rng_state()
-        self._run.save_checkpoint(tensors, info, keep, best)
-        self._checkpointed = self.episodes
+        folder = self._run.save_checkpoint(tensors, info, keep, best)
+        if not self._config.simulated:
+            write_card(folder, self._checks.by_version.get(self._agent.updates))
+        self._checkpointed = self._agent.updates, self.episodes
+
+    def _settle(self, metrics: MetricsLog) -> None:
+        """Nothing is owed: save and publish what is going to be checked, and judge what was."""
+        updates = self._agent.updates
+        if self._waiting:
+            return
+        to_be_checked = self._checks.due or updates == self._config.critic_updates  # the start policy: by the baseline
+        if to_be_checked and self._checkpointed[0] != updates:
+            self.checkpoint()
+        if self._published != updates:
+            self._publish()
+        if row := self._keeper.judge(self._checks):
+            metrics.write({"updates": updates, **row})
 
     def _publish(self) -> None:
         if self._link is None:
@@ -268,20 +281,6 @@ class Learner:
     def _report(self) -> None:
         if self._link is None:
             return
-        updates, config = self._agent.updates, self._config
-        phase = (
-            "resuming"
-            if self._resuming
-            else "waiting"
-            if self._waiting
-            else "critics"
-            if updates < config.critic_updates
-            else "training"
-        )
-        self._link.report(LearnerStatus(phase, updates, self.debt, self.episodes, self._published))
-
-
-def _taught(episode: Episode) -> Episode:
-    """Return the episode with a scripted expert's steps counted as a person's: both are there to be copied."""
-    expert = episode.source == Source.EXPERT
-    return replace(episode, source=np.where(expert, np.uint8(Source.HUMAN), episode.source))
+        learning = "critics" if self._agent.updates < self._config.critic_updates else "training"
+        phase = "resuming" if self._resuming else "waiting" if self._waiting else learning
+        self._link.report(LearnerStatus(phase, self._agent.updates, self.debt, self.episodes, self._published))

@@ -34,12 +34,14 @@ def called(run: RunDirectory, monkeypatch: pytest.MonkeyPatch, *, resume: bool =
         learner=LearnerConfig(),
         episodes=80,
         resume=resume,
+        listen="",
         read_task=lift_task,
     )
     real = Learner.resume
     monkeypatch.setattr(command, "parse", lambda *_: args)
     monkeypatch.setattr(command, "load_policy", lambda *_: LoadedPolicy(Policy(lift_task().observation, 4), {}, {}))
     monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(command.logging, "basicConfig", lambda **_: None)
     monkeypatch.setattr(Learner, "resume", lambda self: (calls.append("resume"), real(self)))
     monkeypatch.setattr(Learner, "run", lambda *_: calls.append("run"))
     assert command.main([]) == 0

@@ -215,7 +215,8 @@ def everything(learner: Learner) -> dict[str, Any]:
         state[f"{name}.groups"] = groups
     state |= {"rng.torch": torch.get_rng_state(), "rng.replay": learner._replay.rng_state()}
     state |= {f"frames.{k}": learner._replay._frames[k] for k in ("features", "state")}
-    state |= {n: getattr(learner, n) for n in ("debt", "_owed", "steps", "operated", "last_commit")}
+    state |= {n: getattr(learner, n) for n in ("debt", "steps", "operated", "last_commit")}
+    state |= learner._pacing.state()
     return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in state.items()}
 
 

@@ -14,15 +14,17 @@ import torch
 from data.errors import UserError
 from data.lint import UnfitEpisode
 from data.replay.pixel_replay import PixelReplayConfig
-from data.schema import Source
-from data.spec import TaskSpec
+from data.schema import Observation, Source
+from data.spec import StateField, TaskSpec
 from data.store.episode_store import EpisodeStore
 from hilserl.agents.drqv2 import DrQv2, DrQv2Config
 from hilserl.agents.features import FeatureReplay, ReplayConfig
+from hilserl.agents.hg_dagger import HgDagger, HgDaggerConfig
 from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.agents.policy_file import LoadedPolicy, load_policy
 from hilserl.agents.sac import Sac, SacConfig
-from hilserl.loop.agents import PixelMemory, make_agent
+from hilserl.agents.warm_start import StartConfig
+from hilserl.loop.agents import PixelMemory, begin_with, make_agent, taught
 from hilserl.loop.finite import NotFinite
 from hilserl.loop.learner import Learner, LearnerConfig
 from hilserl.loop.link import Link
@@ -46,16 +48,31 @@ COLD = LearnerConfig(  # no warm start
 AGENTS = {
     "state": (0, 1, COLD, Sac, FeatureReplay),
     "features": (1, 1, COLD, Sac, FeatureReplay),
+    "ten critics": (0, 1, replace(COLD, sac=SacConfig(actor_every=1, critics=10)), Sac, FeatureReplay),
+    "discrete gripper": (1, 1, replace(COLD, sac=SacConfig(actor_every=1, gripper="discrete")), Sac, FeatureReplay),
+    "residual": (1, 1, replace(COLD, start=StartConfig(actor="residual")), Sac, FeatureReplay),
+    "from scratch": (1, 1, replace(COLD, start=StartConfig(actor="scratch")), Sac, FeatureReplay),
     "end to end": (1, 1, replace(COLD, sac=SacConfig(actor_every=1, encoder_lr=1e-3)), Sac, PixelMemory),
     "drqv2": (2, 2, replace(COLD, agent="drqv2"), DrQv2, PixelMemory),
-}
+    "hg-dagger": (1, 1, replace(COLD, agent="hg-dagger"), HgDagger, FeatureReplay),
+    "hg-dagger, end to end": (
+        1, 1, replace(COLD, agent="hg-dagger", hg_dagger=HgDaggerConfig(encoder_lr=1e-3)), HgDagger, PixelMemory,
+    ),
+}  # fmt: skip
+
+
+def task_of(made: ModuleType, cameras: int) -> TaskSpec:
+    """The made-up task, with a state that knows the last action."""
+    task: TaskSpec = made.task(cameras, size_px=47)
+    state = (*task.observation.state, StateField("previous_action", 4, "1", -1.0, 1.0))
+    return replace(task, observation=replace(task.observation, state=state))
 
 
 class Run:
     """A run directory whose store the test fills."""
 
     def __init__(self, path: Path, made: ModuleType, cameras: int = 0, stack: int = 1) -> None:
-        self.directory, self._made, self.task = RunDirectory(path), made, made.task(cameras, size_px=47)
+        self.directory, self._made, self.task = RunDirectory(path), made, task_of(made, cameras)
         self._network, self._count = replace(NETWORK, stack=stack), 0
 
     def add(self, *kinds: str, reward: float | None = None, source: Source | None = None) -> None:
@@ -69,10 +86,13 @@ class Run:
                 store.append(episode)
                 self._count += 1
 
-    def learner(self, config: LearnerConfig = COLD, seed: int = 1, linked: bool = True) -> Learner:
+    def policy(self, seed: int = 1) -> Policy:
         torch.manual_seed(seed)
-        policy = Policy(self.task.observation, len(self.task.action.names), self._network)
-        return Learner(self.directory, self.task, LoadedPolicy(policy, {}, {}), config, linked=linked)
+        return Policy(self.task.observation, len(self.task.action.names), self._network)
+
+    def learner(self, config: LearnerConfig = COLD, seed: int = 1, linked: bool = True) -> Learner:
+        start = LoadedPolicy(self.policy(seed), {}, {})
+        return Learner(self.directory, self.task, start, config, linked=linked)
 
 
 @pytest.fixture
@@ -166,6 +186,24 @@ def test_an_actor_gets_the_encoder_when_it_is_trained(new_run: Callable[..., Run
     assert all(torch.equal(v, encoder[k]) for k, v in other.encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_actor_that_begins_alike_acts_as_the_learner_does(new_run: Callable[..., Run], name: str) -> None:
+    cameras, stack, config, *_ = AGENTS[name]
+    run = new_run(cameras=cameras, stack=stack)
+    run.add("demo", "online")
+    learner = run.learner(config)
+    learner.ingest()
+    learner.update(2)
+    runner = PolicyRunner(begin_with(run.policy(), run.task, config), 0, Link(run.directory.path))
+    runner.refresh()
+    assert runner.version == 2
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        images = {f"camera{i}": rng.integers(0, 256, (47, 47, 3), np.uint8) for i in range(cameras)}
+        seen = Observation(images, rng.uniform(-1, 1, 7).astype(np.float32), 0.0)
+        np.testing.assert_array_equal(runner.act(seen, explore=False), learner.policy.act(seen))
+
+
 def test_drqv2_without_a_camera_is_refused(new_run: Callable[..., Run]) -> None:
     with pytest.raises(UserError, match="no camera"):
         new_run().learner(replace(COLD, agent="drqv2"))
@@ -180,6 +218,71 @@ def test_the_memory_takes_stack_and_discount_from_the_agent(made: ModuleType) ->
     batch = memory.sample()
     assert batch.images["camera0"].shape[1] == 3  # type: ignore[union-attr]
     assert set(np.unique(batch.bootstrap.numpy())) <= {0.0, 0.25}  # type: ignore[union-attr]
+
+
+# what it begins with
+
+
+def test_critics_that_came_with_the_policy_go_on(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    saved = {k: v.clone() for k, v in make_agent(run.task, run.policy(3), COLD)[0].critic.state_dict().items()}
+
+    def kept(config: LearnerConfig) -> bool:
+        agent, _ = make_agent(run.task, run.policy(), config, saved)
+        same = [torch.equal(v, saved[k]) for part in (agent.critic, agent.target) for k, v in part.state_dict().items()]
+        return all(same)
+
+    assert kept(COLD) and kept(replace(COLD, start=StartConfig(actor="residual")))
+    assert not kept(replace(COLD, start=StartConfig(critics="scratch")))
+    assert not kept(replace(COLD, start=StartConfig(actor="scratch")))
+    make_agent(run.task, run.policy(), replace(COLD, agent="hg-dagger"), saved)  # has no use for them
+    for sac in (SacConfig(critics=10), SacConfig(gripper="discrete")):
+        with pytest.raises(UserError, match=r"first\.weight(?s:.*)--learner\.start\.critics=scratch"):
+            make_agent(run.task, run.policy(), replace(COLD, sac=sac), saved)
+
+
+def test_only_the_warm_start_is_anchored(new_run: Callable[..., Run]) -> None:
+    run, weights = new_run(), {}
+    for actor in ("policy", "scratch", "residual"):
+        agent, _ = make_agent(run.task, run.policy(), replace(COLD, start=StartConfig(actor=actor)))
+        assert isinstance(agent, Sac)
+        weights[actor] = agent.config.anchor_start, agent.config.anchor_end
+    assert weights == {"policy": (1.0, 0.05), "scratch": (0.0, 0.0), "residual": (0.0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"agent": "drqv2", "start": StartConfig(actor="residual")}, "eyes must stay"),
+        ({"sac": SacConfig(encoder_lr=1e-3), "start": StartConfig(actor="residual")}, "eyes must stay"),
+        ({"start": StartConfig(actor="scratch", encoder="scratch")}, "must learn to see"),
+    ],
+)
+def test_a_start_that_cannot_work_is_refused(new_run: Callable[..., Run], change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=rf"{message}.*accepted"):
+        new_run(cameras=1).learner(replace(COLD, **change))
+
+
+def test_what_an_episode_teaches_is_the_configs(made: ModuleType) -> None:
+    sources = np.array([Source.POLICY, Source.HUMAN, Source.EXPERT, Source.POLICY], np.uint8)
+    episode = replace(made.episode(made.task(0), 0, STEPS), source=sources)
+    plain = taught(episode, COLD)
+    assert plain.source.tolist() == [Source.POLICY, Source.HUMAN, Source.HUMAN, Source.POLICY]
+    assert np.array_equal(plain.reward, episode.reward)
+    assert plain.executed is episode.executed
+    assert taught(episode, replace(COLD, learned="proposed")).executed is episode.proposed
+    judged = taught(episode, replace(COLD, takeover_penalty=0.5))
+    assert (judged.reward - episode.reward).tolist() == [-0.5, 0.0, 0.0, 0.0]
+    alone = replace(episode, source=np.full(STEPS, Source.POLICY, np.uint8))
+    own = taught(alone, replace(COLD, agent="hg-dagger", takeover_penalty=0.5))
+    assert (own.source == Source.HUMAN).all() and np.array_equal(own.reward, alone.reward)
+
+
+def test_a_penalty_lowers_the_smallest_return(new_run: Callable[..., Run]) -> None:
+    run = new_run()
+    agent, _ = make_agent(run.task, run.policy(), replace(COLD, takeover_penalty=0.5))
+    worst = sum(-0.5 * agent.config.discount**t for t in range(0, 2000, 2))  # type: ignore[union-attr]
+    assert agent.config.target_low == pytest.approx(worst)  # type: ignore[union-attr]
 
 
 # without a warm start

@@ -1,0 +1,126 @@
+"""`hilserl train` before its two halves start: other flags, going back, and what is noted of both."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from data.errors import UserError
+from data.spec import TaskSpec
+from hilserl.agents.networks import NetworkConfig, Policy
+from hilserl.agents.policy_file import LoadedPolicy, save_policy
+from hilserl.commands import train as command
+from hilserl.commands.train import prepare
+from hilserl.loop.learner import Learner, LearnerConfig
+from hilserl.runs import RunDirectory, load_info
+
+
+@dataclass(frozen=True)
+class PolicyFlag:
+    path: Path
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What `prepare` needs of `TrainArgs`."""
+
+    output_dir: Path
+    policy: PolicyFlag
+    task_file: Path
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    episodes: int = 80
+    resume: bool = False
+    rollback: str = ""
+
+    def read_task(self) -> TaskSpec:
+        return TaskSpec.load(self.task_file)
+
+
+@pytest.fixture
+def flags(tmp_path: Path, made: ModuleType) -> Flags:
+    """Flags of a run with two checkpoints, the first of which is the best."""
+    task = made.task(1, size_px=47)
+    (tmp_path / "task.json").write_text(task.to_json())
+    torch.manual_seed(0)
+    policy = Policy(task.observation, 4, NetworkConfig(squeeze=4, hidden=8))
+    start = save_policy(tmp_path / "start", policy, task, {})
+    run = RunDirectory(tmp_path / "run")
+    learner = Learner(run, task, LoadedPolicy(policy, {}, {}), LearnerConfig())
+    for best in (True, False):
+        learner.agent.updates += 1000
+        learner.checkpoint(best=best)
+    found = Flags(run.path, PolicyFlag(start), tmp_path / "task.json")
+    assert prepare(run, found) == []
+    return found
+
+
+def journal(flags: Flags) -> list[dict[str, Any]]:
+    path = flags.output_dir / "journal.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_the_same_flags_change_nothing(flags: Flags) -> None:
+    assert prepare(RunDirectory(flags.output_dir), replace(flags, resume=True)) == []
+    assert journal(flags) == []
+
+
+def test_other_flags_are_shown_noted_and_in_force(flags: Flags) -> None:
+    run, other = RunDirectory(flags.output_dir), replace(flags, episodes=120, learner=LearnerConfig(utd=1.5))
+    assert prepare(run, other)[1:] == ["  --episodes: 80 -> 120", "  --learner.utd: 3.0 -> 1.5"]
+    (line,) = journal(flags)
+    assert line["event"] == "changed flags"
+    assert line["flags"] == {"episodes": [80, 120], "learner.utd": [3.0, 1.5]}
+    assert json.loads((run.path / "train.json").read_text())["learner"]["utd"] == 1.5
+    assert prepare(run, other) == []
+
+
+def test_flags_that_do_not_fit_the_checkpoint_change_nothing(flags: Flags) -> None:
+    run, before = RunDirectory(flags.output_dir), (flags.output_dir / "train.json").read_text()
+    with pytest.raises(UserError, match=r"learner\.agent"):
+        prepare(run, replace(flags, learner=LearnerConfig(agent="drqv2")))
+    assert (run.path / "train.json").read_text() == before and journal(flags) == []
+
+
+def test_rolled_back_the_older_checkpoint_is_the_newest_one(flags: Flags) -> None:
+    (words,) = prepare(RunDirectory(flags.output_dir), replace(flags, rollback="best"))
+    assert words.startswith("back to checkpoint 000001 (1000 updates), saved as 000003")
+    assert load_info(flags.output_dir)["updates"] == 2001
+    assert [line["event"] for line in journal(flags)] == ["rolled back"]
+
+
+class Done:
+    """A process that has ended well."""
+
+    returncode = 0
+
+    def poll(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("rollback", ["", "best"])
+def test_both_halves_get_the_flags_and_go_on_after_a_roll_back(
+    flags: Flags, rollback: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[list[str]] = []
+    args = replace(flags, rollback=rollback, resume=not rollback)
+    monkeypatch.setattr(command, "parse", lambda *_: args)
+    monkeypatch.setattr(command, "start", lambda argv, *_: started.append(list(argv)) or Done())
+    monkeypatch.setattr(command, "stop", lambda _: None)
+    monkeypatch.setattr(command, "let_finish", lambda *_: None)
+    assert command.main(["--episodes=80"]) == 0
+    resume = ["--resume=true"] if rollback else []
+    assert started == [[half, "--episodes=80", *resume] for half in ("learner", "actor")]
+    assert journal(flags)[-1]["command"] == "hilserl train --episodes=80"
+    assert ("back to checkpoint" in capsys.readouterr().out) == bool(rollback)
+
+
+def test_a_run_that_is_there_is_not_begun_again(flags: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "parse", lambda *_: flags)
+    with pytest.raises(UserError, match="--resume"):
+        command.main([])
