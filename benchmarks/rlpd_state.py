@@ -40,8 +40,8 @@ PLAIN = replace(RLConfig().sac, cloning_start=0.0, cloning_end=0.0)
 VARIANTS = {
     "default": RLConfig(),
     "randomised": RLConfig(),
-    "plain": RLConfig(sac=PLAIN, steps=20_000, evaluate_every=2000),
-    "sac": RLConfig(method="sac", sac=PLAIN, steps=30_000, evaluate_every=2000),
+    "plain": RLConfig(sac=PLAIN, steps=12_000, evaluate_every=2000),
+    "sac": RLConfig(method="sac", steps=30_000, evaluate_every=2000),
 }
 
 

@@ -30,18 +30,25 @@ MAY_CHANGE = (  # between a run and its resume: what changes no number
 )  # fmt: skip
 
 
-def _sac() -> SacConfig:
+@dataclass(frozen=True)
+class ScratchConfig(SacConfig):
     """SAC from scratch: no anchor, the actor learns as often as the critics, and demonstrations are copied, too."""
-    return SacConfig(
-        tau=0.02,
-        actor_lr=1e-4,
-        actor_every=1,
-        temperature_init=0.01,
-        anchor_start=0.0,
-        anchor_end=0.0,
-        cloning_start=1.0,
-        cloning_end=1.0,
-    )
+
+    # A class, as flags of some fields must leave the others at these defaults.
+    gripper: Literal["continuous", "exploring", "discrete"] = "exploring"
+    tau: float = 0.02
+    actor_every: int = 1
+    temperature_init: float = 0.01
+    anchor_start: float = 0.0
+    anchor_end: float = 0.0
+    cloning_end: float = 1.0
+
+
+@dataclass(frozen=True)
+class StateNetworkConfig(NetworkConfig):
+    """Networks of `rlpd` and `sac`: without a policy to start from, the actor has to explore."""
+
+    std_max: float = 1.0  # cap of the standard deviation before squashing
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class RLConfig:
     random_steps: int | None = None  # uniformly random actions at first; none: 0 with demonstrations, else 1000
     utd: float | None = None  # updates per step; none: 1, for drqv2 0.5
     batch_size: int | None = None  # none: 128, for drqv2 that of the preset
+    n_step: int = 3  # steps in a return
     capacity_gib: float = 4.0  # memory for images; when it is full, the oldest policy steps leave it
     evaluate_every: int = 1000  # steps between evaluations
     evaluation_episodes: int = 50  # greedy ones, always from the same starts of stage home
@@ -70,12 +78,12 @@ class RLConfig:
     tensorboard: bool = False  # curves for TensorBoard beside metrics.jsonl; needs the extra `tensorboard`
     device: str = "cpu"  # of pixel methods
     seed: int = 0
-    sac: SacConfig = field(default_factory=_sac)
-    drqv2: DrQv2Config = field(default_factory=DrQv2Config)
-    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(std_max=1.0))  # of rlpd and sac
+    sac: ScratchConfig = field(default_factory=ScratchConfig)
+    drqv2: DrQv2Config = field(default_factory=DrQv2Config)  # with demonstrations: less noise, benchmarks/rl_pixels.md
+    network: StateNetworkConfig = field(default_factory=StateNetworkConfig)  # of rlpd and sac
 
     def __post_init__(self) -> None:
-        for name in ("steps", "evaluate_every", "evaluation_episodes", "checkpoint_every", "log_every"):
+        for name in ("steps", "n_step", "evaluate_every", "evaluation_episodes", "checkpoint_every", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}; accepted is 1 or more")
         if self.method == "rlpd" and self.demos == 0:
@@ -136,12 +144,14 @@ def learner_of(config: RLConfig) -> LearnerConfig:
         sac = replace(sac, encoder_lr=sac.critic_lr)
     drqv2 = config.method == "drqv2"
     pixels = PRESETS[config.preset].replay if drqv2 else PixelReplayConfig()
+    drawn: dict[str, Any] = {"batch_size": config.batch_size, "n_step": config.n_step, "seed": config.seed}
     return LearnerConfig(
         agent="drqv2" if drqv2 else "sac",
         sac=replace(sac, target_low=low, target_high=high),
         drqv2=config.drqv2,
-        replay=ReplayConfig(copies=0, batch_size=config.batch_size, capacity_gib=0.25, seed=config.seed),
-        pixels=replace(pixels, batch_size=config.batch_size, capacity_gib=config.capacity_gib, seed=config.seed),
+        learned="proposed",
+        replay=replace(ReplayConfig(copies=0, capacity_gib=0.25), **drawn),
+        pixels=replace(pixels, capacity_gib=config.capacity_gib, **drawn),
         device=config.device,
         baseline_episodes=0,
         critic_updates=0,
