@@ -114,6 +114,7 @@ def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]
         f"--learner.baseline_episodes={sizes['baseline']}",
         f"--learner.critic_updates={200 if args.quick else 1000}",
         f"--learner.seed={args.seed}",
+        "--learner.check_every=0",  # the evaluation after it says more
         f"--resume={args.resume}",
     ]
     yield Stage(

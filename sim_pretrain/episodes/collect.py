@@ -5,17 +5,19 @@ An episode depends on its seed, its driver and the policy, and on nothing else: 
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
+from data.errors import UserError
 from data.schema import Observation, Source
 from hilserl.agents.networks import Policy
 from sim_pretrain.episodes.rollout import Rollout, rollout
@@ -88,6 +90,7 @@ class Collector:
             tick: called with 1 for each finished episode.
 
         Raises:
+            UserError: a worker cannot work, or was killed.
             RuntimeError: a worker failed; its own words follow.
         """
         if self._local is not None:
@@ -98,16 +101,13 @@ class Collector:
                 yield result
             return
         for pipe in self._pipes:
-            pipe.send(("policy", _packed(policy)))
+            _send(pipe, "policy", _packed(policy))
         waiting, done, idle, yielded = list(reversed(seeds)), dict[int, Rollout](), list(self._pipes), 0
         while yielded < len(seeds):
             while idle and waiting:
-                idle.pop().send(("run", driver, waiting.pop()))
-            for ready in wait(self._pipes):
-                pipe = self._pipes[self._pipes.index(ready)]  # type: ignore[arg-type]
-                seed, result = pipe.recv()
-                if isinstance(result, str):
-                    raise RuntimeError(f"a simulation worker failed in the episode of seed {seed}:\n{result}")
+                _send(idle.pop(), "run", driver, waiting.pop())
+            for pipe in cast(list[Connection], wait(self._pipes)):
+                seed, result = _receive(pipe)
                 done[seed] = result
                 idle.append(pipe)
                 tick(1)
@@ -165,6 +165,25 @@ def _packed(policy: Policy | None) -> dict[str, Any] | None:
     return {"config": policy.config, "weights": {k: v.detach().cpu().numpy() for k, v in policy.state_dict().items()}}
 
 
+def _send(pipe: Connection, *message: Any) -> None:
+    with contextlib.suppress(OSError):  # nobody is there any more: `_receive` gets the last words
+        pipe.send(message)
+
+
+def _receive(pipe: Connection) -> tuple[int, Rollout]:
+    """Return the seed and the episode that a worker has finished; raise what it failed with."""
+    try:
+        seed, result = pipe.recv()
+    except (EOFError, OSError) as error:
+        raise UserError(
+            "a simulation process ended without a word; when memory runs out, the system kills the largest. "
+            "Use fewer of them, such as --workers=1"
+        ) from error
+    if isinstance(result, Exception):
+        raise result
+    return seed, result
+
+
 def _serve(pipe: Connection, config: EnvConfig, teacher: str) -> None:
     """Life of a worker process."""
     torch.set_num_threads(1)
@@ -178,10 +197,13 @@ def _serve(pipe: Connection, config: EnvConfig, teacher: str) -> None:
                     worker.learn(packed)
                 case ("run", driver, seed):
                     pipe.send((seed, worker.run(driver, seed)))
-    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+    except (EOFError, ConnectionError, KeyboardInterrupt):
         pass  # nobody listens any more
+    except UserError as error:
+        pipe.send((seed, UserError(str(error))))
     except Exception:
-        pipe.send((seed, traceback.format_exc()))
+        words = f"a simulation worker failed in the episode of seed {seed}:\n{traceback.format_exc()}"
+        pipe.send((seed, RuntimeError(words)))
     finally:
         if worker is not None:
             worker.close()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import mujoco
 import numpy as np
 
 from data.film import DPI, FAINT, INK, SUCCESS
@@ -84,18 +83,11 @@ def films(
 
 
 def watch(env: SimEnv, policy: Acts, seed: int) -> Watched:
-    """Play one greedy episode as `evaluation.play` does, and look at it from the front as well.
-
-    The front view is rendered afterwards from the recorded poses: camera noise is drawn in turn, and a second camera
-    in between would change what the policy sees.
-    """
-    poses = []
-    seen: list[tuple[float, bool, float]] = []
+    """Play one greedy episode as `evaluation.play` does, and look at it from the front as well."""
+    seen: list[tuple[np.ndarray, float, bool, float]] = []
 
     def note(held_s: float) -> None:
-        data = env.world.data
-        poses.append((data.qpos.copy(), data.mocap_pos.copy(), data.mocap_quat.copy()))
-        seen.append((env.truth.cube_m[2], env.truth.grasped, held_s))
+        seen.append((env.world.render(FRONT), env.truth.cube_m[2], env.truth.grasped, held_s))
 
     class Noting:
         def begin(self) -> None:
@@ -107,16 +99,10 @@ def watch(env: SimEnv, policy: Acts, seed: int) -> Watched:
 
     run = play(env, Noting(), seed)
     note(env.state.held_s)
-    front = []
-    for pose in poses:
-        data = env.world.data
-        data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = pose
-        mujoco.mj_forward(env.world.model, data)
-        front.append(env.world.render("front"))
-    height_m, in_hand, held_s = (np.array(column) for column in zip(*seen, strict=True))
+    front, height_m, in_hand, held_s = (np.array(column) for column in zip(*seen, strict=True))
     cameras = env.task.spec.observation.policy_cameras
     views = {f"{camera} camera, as the policy sees it": run.episode.images[camera] for camera in cameras}
-    return Watched(run, seed, views | {FRONT: np.stack(front)}, height_m, in_hand, held_s)
+    return Watched(run, seed, views | {FRONT: front}, height_m, in_hand, held_s)
 
 
 def film(watched: Watched, task: SimTask, path: Path) -> None:

@@ -58,7 +58,7 @@ def rollout(env: SimEnv, act: Act, expert: Expert, seed: int) -> Rollout:
         steps.append(
             Transition(
                 proposed=action,
-                executed=env.executed,
+                executed=info["executed"],
                 source=source,
                 next_observation=observation,
                 reward=reward,

@@ -11,10 +11,8 @@ from sim_pretrain.world.scene import BOWL_HEIGHT_M
 from sim_pretrain.world.truth import Truth
 from teleop.expert import ExpertConfig, PlaceConfig, lift, place
 
-STATIC_PAD_M, CLEARANCE_M = (
-    0.022,
-    0.004,
-)  # from the grasp centre to the static finger; kept free between it and the cube
+STATIC_PAD_M = 0.022  # from the grasp centre to the static finger
+CLEARANCE_M = 0.004  # kept free between it and the cube
 
 Expert = Callable[[Truth], np.ndarray]
 

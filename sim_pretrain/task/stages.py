@@ -1,7 +1,8 @@
 """How an episode may start: overlapping distributions of arm and object, reached by state injection.
 
 Only `home` is what the real arm starts from: there the pose says nothing about the object, which a policy has to see.
-The others shorten the way for reinforcement learning.
+The others shorten the way for reinforcement learning; they put the hand where it truly is to be, whatever its encoders
+say, or it would start inside the object.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ def home(world: World, task: SimTask, rng: np.random.Generator) -> None:
 
 
 def far(world: World, task: SimTask, rng: np.random.Generator) -> None:
-    """Open hand 3 to 12 cm beside the object, 4 to 13 cm above the table."""
-    _above(world, task, rng, (0.03, 0.12), (0.04, 0.13))
+    """Open hand 2 to 12 cm beside the object (within the workspace), 4.5 to 13 cm above the table."""
+    _above(world, task, rng, (0.03, 0.12), (0.045, 0.13))
 
 
 def near(world: World, task: SimTask, rng: np.random.Generator) -> None:
-    """Open hand less than 4 cm beside the object, 4 to 8 cm above the table."""
-    _above(world, task, rng, (0.0, 0.04), (0.04, 0.08))
+    """Open hand less than 4 cm beside the object, 4.5 to 8 cm above the table."""
+    _above(world, task, rng, (0.0, 0.04), (0.045, 0.08))
 
 
 def grasped(world: World, task: SimTask, rng: np.random.Generator) -> None:
     """The object in the closed hand, 2 to 9 cm above the table."""
     x_m, y_m, _ = _spread(world, task, rng)
-    world.put_in_hand(start_joints(task.spec, np.array([x_m, y_m, rng.uniform(0.02, 0.09)])))
+    world.put_in_hand(_encoders(world, task, np.array([x_m, y_m, rng.uniform(0.02, 0.09)])))
 
 
 STAGES: Mapping[str, Stage] = {"home": home, "far": far, "near": near, "grasped": grasped}
@@ -81,4 +82,9 @@ def _above(
     hand_m = np.array([x_m + distance_m * np.cos(direction_rad), y_m + distance_m * np.sin(direction_rad), 0.0])
     hand_m[2] = rng.uniform(*height_m)
     hand_m = np.clip(hand_m, task.spec.workspace_low_m, task.spec.workspace_high_m)
-    world.set_joints(start_joints(task.spec, hand_m))
+    world.set_joints(_encoders(world, task, hand_m))
+
+
+def _encoders(world: World, task: SimTask, hand_m: np.ndarray) -> np.ndarray:
+    """Return the encoder angles [6] of an open hand that truly is at `hand_m` [3]."""
+    return start_joints(task.spec, hand_m) + np.radians(world.profile.joint_offset_deg)

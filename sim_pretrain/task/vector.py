@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from sim_pretrain.task.env import EnvConfig
@@ -16,7 +14,7 @@ def make_vector(config: EnvConfig, count: int) -> AsyncVectorEnv:
     followed by a reset in the same step; its last observation is in `info["final_obs"]`.
     """
     return AsyncVectorEnv(
-        [partial(config.make)] * count,
+        [config.make] * count,
         shared_memory=True,
         context="spawn",  # a forked process must not use its parent's OpenGL
         autoreset_mode=AutoresetMode.SAME_STEP,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class CheckConfig:
 
 
 class Tables:
-    """Stands in for a `Randomization`: every episode is on the table `now`, or on one drawn from `around`."""
+    """A `TableSource`: every episode is on the table `now`, or on one drawn from `around`."""
 
     def __init__(self) -> None:
         self.now: WorldProfile | None = None
@@ -65,7 +65,7 @@ class Bench:
     def make(task: SimTask, profile: WorldProfile | None = None) -> Bench:
         """Build the world of a task, around a table."""
         tables, centre = Tables(), profile or task.profile
-        return Bench(SimEnv(task, randomization=cast(Randomization, tables), profile=centre), tables, centre)
+        return Bench(EnvConfig(task, randomization=tables, profile=centre).make(), tables, centre)
 
 
 def check(

@@ -29,12 +29,12 @@ class Exposure:
         self._is_plain = bool((self._table[0] == np.arange(256)[:, None]).all())
         self._noise = np.float32(profile.image_noise)
 
-    def develop(self, frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the finished frame, uint8 [H, W, 3]; `rng` says how the noise falls."""
+    def develop(self, frame: np.ndarray, draw: int) -> np.ndarray:
+        """Return the finished frame, uint8 [H, W, 3]; the number `draw` says how the noise falls."""
         if self._noise == 0.0:
             return frame if self._is_plain else cv2.LUT(frame, self._table)
         if len(self._grain) != frame.size + _SHIFTS:
             self._grain = np.random.default_rng(0).standard_normal(frame.size + _SHIFTS, np.float32)
-        start = int(rng.integers(_SHIFTS))
+        start = draw % _SHIFTS
         noise = self._noise * self._grain[start : start + frame.size].reshape(frame.shape)
         return np.clip(cv2.LUT(frame, self._levels) + noise, 0, 255).astype(np.uint8)

@@ -34,7 +34,7 @@ class World:
         xml, files = build_xml(self.profile, prop)
         self.model = mujoco.MjModel.from_xml_string(xml, files)
         self.data = mujoco.MjData(self.model)
-        self._rng = np.random.default_rng(seed)
+        self._seed = seed
         self._arm_q = np.array([self.model.joint(name).qposadr[0] for name in JOINTS])
         self._cube_q = int(self.model.joint("cube").qposadr[0])
         self._cube_v = int(self.model.joint("cube").dofadr[0])
@@ -145,18 +145,20 @@ class World:
         self._renderer.update_scene(self._seen(age_s), camera, self._near_view if near else self._view)
         for flag in SLOW_FLAGS:
             self._renderer.scene.flags[getattr(mujoco.mjtRndFlag, flag)] = False
-        return self._exposure.develop(self._renderer.render(), self._rng)
+        # The noise is that of the camera and the moment: whoever else looks, and how often, changes nothing.
+        draw = hash((self._seed, self.camera_names.index(camera), self.time_s))
+        return self._exposure.develop(self._renderer.render(), draw)
 
     def _seen(self, age_s: float) -> mujoco.MjData:
-        """Return a state to draw: the present one, or one that has passed."""
-        if age_s <= 0.0:
-            return self.data
-        past = self._scratch
-        past.qpos[:] = self._past.at(self.data.time - age_s)[: self.model.nq]
-        past.mocap_pos[:], past.mocap_quat[:] = self.data.mocap_pos, self.data.mocap_quat
-        mujoco.mj_kinematics(self.model, past)
-        mujoco.mj_camlight(self.model, past)
-        return past
+        """Return a state to draw, with its geometry: the present one, or one that has passed."""
+        seen = self.data
+        if age_s > 0.0:
+            seen = self._scratch
+            seen.qpos[:] = self._past.at(self.data.time - age_s)[: self.model.nq]
+            seen.mocap_pos[:], seen.mocap_quat[:] = self.data.mocap_pos, self.data.mocap_quat
+        mujoco.mj_kinematics(self.model, seen)  # a physics step leaves the geometry of its beginning
+        mujoco.mj_camlight(self.model, seen)
+        return seen
 
     def _note(self) -> None:
         if self._past.span_s > 0.0:
@@ -169,13 +171,13 @@ class World:
         self._note()
 
     def reset(self, seed: int | None = None) -> None:
-        """Forget everything that has happened; with a seed, the camera noise starts anew, too."""
+        """Forget everything that has happened; a seed is that of the camera noise from now on."""
         mujoco.mj_resetData(self.model, self.data)
         self._pending.clear()
         self._slack_rad[:] = 0.0
         self._injected()
         if seed is not None:
-            self._rng = np.random.default_rng(seed)
+            self._seed = seed
 
     def place_cube(self, x_m: float, y_m: float, yaw_rad: float) -> None:
         """Put the cube on the table, at rest."""
@@ -219,10 +221,10 @@ class World:
     def truth(self) -> Truth:
         """Return what a person standing there would see."""
         data, cube = self.data, self._cube_geom
-        joints = data.qpos[self._arm_q]
-        contacts = data.contact
-        near = contacts.dist < 1e-3
-        touching = set(contacts.geom[near & (contacts.geom == cube).any(1)].ravel().tolist())
+        mujoco.mj_kinematics(self.model, data)  # a physics step leaves geometry and contacts of its beginning
+        mujoco.mj_collision(self.model, data)
+        joints, pairs = data.qpos[self._arm_q], data.contact.geom
+        touching = set(pairs[(pairs == cube).any(1)].ravel().tolist())
         turn = data.geom_xmat[cube].reshape(3, 3)
         w, x, y, z = data.qpos[self._cube_q + 3 : self._cube_q + 7]
         return Truth(

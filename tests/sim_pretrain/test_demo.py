@@ -47,7 +47,7 @@ def test_a_profile_flag_or_file_changes_one_field_and_keeps_the_gap(tmp_path: Pa
 @pytest.mark.timeout(420)
 def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
     command = [sys.executable, "-m", "hilserl.cli", "demo", f"--output_dir={run}"]
-    done = subprocess.run([*command, "--quick"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--quick", "--time_scale=8"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     for number in range(1, 6):
         assert f"[{number}/5]" in done.stdout

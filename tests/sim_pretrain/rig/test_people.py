@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import socket
 import threading
 from dataclasses import replace
@@ -14,27 +15,22 @@ from data.errors import UserError
 from sim_pretrain.rig.client import RigClient
 from sim_pretrain.rig.people import Judge, LineServer
 from sim_pretrain.task.tasks import TASKS
-from sim_pretrain.world.truth import Truth
 
-LYING = Truth(
-    cube_m=(0.2, 0.0, 0.015), cube_yaw_rad=0.0, cube_tilt_rad=0.0, cube_speed_m_s=0.0, cube_half_m=0.015,
-    ee_m=(0.2, 0.0, 0.1), gripper_rad=0.5, static_pad_m=(0.2, 0.02, 0.1), moving_pad_m=(0.2, -0.02, 0.1),
-    static_touch=False, moving_touch=False, target_m=None,
-)  # fmt: skip
-LIFTED = replace(LYING, cube_m=(0.2, 0.0, 0.09), static_touch=True, moving_touch=True)
+_made = runpy.run_path(str(Path(__file__).parents[1] / "task" / "made_truths.py"))
+LYING, HELD = _made["LYING"], _made["HELD"]
 GONE = replace(LYING, cube_m=(0.5, 0.0, -0.2))
 
 
 def test_success_is_latched_from_begin_to_end_and_recorded(tmp_path: Path) -> None:
     judge = Judge(tmp_path / "truth.jsonl", TASKS["lift"])
-    judge.look(LIFTED)  # before any episode
+    judge.look(HELD)  # before any episode
     judge.begin("a", LYING)
     judge.begin("b", LYING)
     first = judge.end("a", LYING)
-    judge.look(LIFTED)
+    judge.look(HELD)
     second = judge.end("b", GONE)
     assert first == {"tag": "a", "success": False, "lost": False, "max_height_m": 0.015}
-    assert second == {"tag": "b", "success": True, "lost": True, "max_height_m": 0.09}
+    assert second == {"tag": "b", "success": True, "lost": True, "max_height_m": 0.1}
     lines = (tmp_path / "truth.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [first, second]
     with pytest.raises(ValueError, match="send begin first"):

@@ -1,17 +1,66 @@
 """The Gymnasium environment: its contract, its seeds, and that it is the arm's environment underneath."""
 
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from data.errors import UserError
+from data.schema import Observation, Source
 from data.spec import SpecMismatch, require_same
 from hilserl.tasks import lift_task
+from sim_pretrain.episodes.rollout import rollout
 from sim_pretrain.task.env import PRIVILEGED, EnvConfig, SimEnv, privileged_state
 from sim_pretrain.task.expert import expert_of
+from sim_pretrain.task.tasks import TASKS
 from sim_pretrain.task.vector import make_vector
 from sim_pretrain.world.randomize import Randomization
+
+_path = Path(__file__).parents[2] / "hilserl" / "loop" / "env_contract.py"
+_spec = importlib.util.spec_from_file_location("env_contract", _path)
+contract = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(contract)
+
+
+class GymStand:
+    """The environment as Gymnasium shows it."""
+
+    def __init__(self) -> None:
+        self.env = SimEnv("lift")
+        self.task, self.world = self.env.task.spec, self.env.world
+
+    def start(self, seed: int) -> Observation:
+        return self._shown(self.env.reset(seed=seed)[0])
+
+    def step(self, action: np.ndarray):
+        observed, _, _, _, info = self.env.step(action)
+        return contract.Taken(self._shown(observed), info["executed"], info["limited"])
+
+    def _shown(self, observed: dict[str, np.ndarray]) -> Observation:
+        assert self.env.observation_space.contains(observed)
+        images = {name: value for name, value in observed.items() if name != "state"}
+        return Observation(images, observed["state"], self.env.observation.stamp_s)
+
+
+@pytest.fixture(scope="module")
+def stand():
+    made = GymStand()
+    yield made
+    made.env.close()
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+def test_it_means_what_the_arms_environment_means(stand, check):
+    check(stand)
+
+
+def test_an_episode_that_nobody_ends_is_recorded_as_on_the_arm(stand):
+    run = rollout(stand.env, lambda *_: (contract.STAY, Source.POLICY), lambda _: contract.STAY, seed=0)
+    contract.timeout(run.episode, TASKS["lift"].spec)
 
 
 def episode(env: SimEnv, seed: int, steps: int = 8) -> list:
@@ -118,6 +167,15 @@ def test_all_cameras_are_those_of_the_spec(make):
     assert set(make(all_cameras=True).reset(seed=0)[0]) == {"wrist", "front", "state"}
 
 
+def test_a_refused_action_takes_no_time(make):
+    lift = TASKS["lift"]
+    env = make(task=replace(lift, spec=replace(lift.spec, time_limit_steps=2)), oracle=True)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action"):
+        env.step(np.full(4, np.nan))
+    assert [env.step(contract.STAY)[3] for _ in range(2)] == [False, True]
+
+
 def test_success_ends_the_episode_with_its_reward(make):
     env = make(oracle=True)
     env.reset(seed=0)
@@ -131,18 +189,20 @@ def test_success_ends_the_episode_with_its_reward(make):
     assert info["reward_terms"] == {"success": 1.0}
 
 
-def test_time_truncates(make):
-    env = make(oracle=True)
-    env.reset(seed=0)
-    for step in range(env.task.spec.time_limit_steps):
-        _, _, terminated, truncated, info = env.step(np.array([0, 0, 0, 1], np.float32))
-        assert not terminated and truncated is (step == env.task.spec.time_limit_steps - 1)
-    assert not info["success"]
-
-
 def test_render_is_the_front_view_when_asked_for():
     with_mode, without = SimEnv(render_mode="rgb_array", oracle=True), SimEnv(oracle=True)
     with_mode.reset(seed=0)
     assert with_mode.render().shape == (84, 112, 3) and with_mode.render().any()
     assert without.render() is None
     with_mode.close()
+
+
+def test_whoever_else_looks_changes_nothing_that_the_policy_sees(make):
+    noisy = replace(TASKS["lift"].profile, image_noise=6.0)
+    filmed = make(profile=noisy)
+    act = filmed.step
+    filmed.step = lambda action: (filmed.world.render("front"), act(action))[1]
+    plain, both = episode(make(profile=noisy), 1), episode(make(profile=noisy, all_cameras=True), 1)
+    for one, with_front, rendered in zip(plain, both, episode(filmed, 1), strict=True):
+        np.testing.assert_array_equal(with_front["wrist"], one["wrist"])
+        np.testing.assert_array_equal(rendered["wrist"], one["wrist"])

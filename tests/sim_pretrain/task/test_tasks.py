@@ -1,6 +1,8 @@
 """What counts as done and lost, and for how long it has to be."""
 
+import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +12,9 @@ from hypothesis import strategies as st
 from data.errors import UserError
 from sim_pretrain.task.tasks import LIFT_HEIGHT_M, REACH_HIGH_M, REACH_LOW_M, TASKS, Referee, find_task
 from sim_pretrain.world.scene import BOWL_HEIGHT_M
-from sim_pretrain.world.truth import Truth
 
-LYING = Truth(
-    cube_m=(0.23, 0.0, 0.015), cube_yaw_rad=0.0, cube_tilt_rad=0.0, cube_speed_m_s=0.0, cube_half_m=0.015,
-    ee_m=(0.2, 0.0, 0.1), gripper_rad=0.5, static_pad_m=(0.2, 0.02, 0.1), moving_pad_m=(0.2, -0.02, 0.1),
-    static_touch=False, moving_touch=False, target_m=None,
-)  # fmt: skip
-HELD = replace(LYING, cube_m=(0.23, 0.0, 0.10), static_touch=True, moving_touch=True)
+_made = runpy.run_path(str(Path(__file__).with_name("made_truths.py")))
+LYING, HELD = _made["LYING"], _made["HELD"]
 STAY = np.zeros(4, np.float32)
 
 

@@ -5,14 +5,12 @@ import dataclasses
 import math
 
 import draccus
-import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.images import crop_px
 from data.schema import Source
 from sim_pretrain.episodes.rollout import Phase, rollout
 from sim_pretrain.task.env import SimEnv
@@ -22,7 +20,6 @@ from sim_pretrain.task.tasks import TASKS, find_task
 from sim_pretrain.world.physics import World
 from sim_pretrain.world.profile import RealWorld, WorldProfile
 from sim_pretrain.world.randomize import Randomization
-from sim_pretrain.world.scene import UNSEEN_BODIES
 
 LIFT = find_task("lift")
 AXES = Randomization.axes()
@@ -193,35 +190,15 @@ def test_the_expert_succeeds_on_random_tables():
     assert expert_phases(env, range(16)).count(Phase.SUCCESS) >= 15
 
 
-def test_only_the_cube_touches_anything_at_a_random_start():
-    world, rng = World(), np.random.default_rng(0)
-    for _ in range(30):
-        world.apply(Randomization().sample(rng, WorldProfile()))
-        scatter(world, LIFT, rng)
-        touching = [{world.model.geom(g).name for g in contact.geom} for contact in world.data.contact]
-        assert all(names == {"cube", "table"} for names in touching), touching
-
-
-def test_cube_and_fingers_stay_visible_on_random_tables():
-    """And what the wrist camera is not made to draw is never in its picture."""
-    wrist, rng = LIFT.spec.observation.cameras[0], np.random.default_rng(0)
-    rows = []
-    with contextlib.closing(World(LIFT.profile)) as world:
-        model, profile = world.model, world.profile
-        body = np.array([model.body(b).name for b in model.geom_bodyid])
-        with mujoco.Renderer(model, profile.native_height_px, profile.native_width_px) as renderer:
-            renderer.enable_segmentation_rendering()
-            for _ in range(40):
-                world.apply(Randomization().sample(rng, LIFT.profile))
-                scatter(world, LIFT, rng)
-                renderer.update_scene(world.data, "wrist")
-                y, x, height, width = crop_px((renderer.height, renderer.width), wrist)
-                ids, kinds = np.moveaxis(renderer.render()[y : y + height, x : x + width], 2, 0)
-                geoms = np.where(kinds == mujoco.mjtObj.mjOBJ_GEOM, ids, -1)
-                names = body[geoms[geoms >= 0]]
-                rows.append([np.sum(names == n) / geoms.size for n in ("cube", "gripper", "moving_jaw")])
-                assert not np.isin(names, UNSEEN_BODIES).any()
-    shares = np.array(rows)
-    # Measured over 300 starts: the cube fills 1 % or more in 92 % of them, and never less than 0.4 %.
-    assert (shares.mean(0) >= 0.015).all() and shares[:, 0].min() > 0.002
-    assert (np.mean(shares >= 0.01, axis=0) >= (0.75, 0.95, 0.9)).all()
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("stage", ["home", "far", "near", "grasped"])
+def test_nothing_is_inside_of_anything_at_a_random_start(task, stage):
+    """Even where encoders lie twice as much as usual: all stages but `home` put the hand where it truly is to be."""
+    tables = Randomization() if stage == "home" else Randomization(joint_offset_deg=3.0)
+    world, rng = World(prop=task.prop), np.random.default_rng(0)
+    for _ in range(40):
+        world.apply(tables.sample(rng, WorldProfile()))
+        scatter(world, task, rng, {stage: 1.0})
+        for contact in world.data.contact:
+            pair = {world.model.geom(g).name for g in contact.geom}
+            assert "table" not in pair if stage == "grasped" else pair == {"cube", "table"}, pair
