@@ -93,7 +93,14 @@ ARMS = {
             },
         },
     ),
-    "ten critics": Arm("ten critics, the minimum of all", {"sac": {"critics": 10}}),
+    "ten critics": Arm("the minimum of two of ten", {"sac": {"critics": 10}, "start": {"critics": "scratch"}}),
+    "discrete gripper": Arm(
+        "it closes, keeps or opens", {"sac": {"gripper": "discrete"}, "start": {"critics": "scratch"}}
+    ),
+    "residual": Arm("a bounded correction of the frozen policy", {"start": {"actor": "residual"}}),
+    "from scratch": Arm("a new actor on the policy's encoder", {"start": {"actor": "scratch"}}),
+    "hg-dagger": Arm("copying people and own successes, no reward", {"agent": "hg-dagger"}),
+    "take-overs cost": Arm("0.1 for the step before a take-over", {"takeover_penalty": 0.1}),
     "end to end": Arm("the encoder learns, too; one update per step", {"utd": 1.0, "sac": {"encoder_lr": 1e-4}}),
 }
 
