@@ -86,7 +86,7 @@ def load_policy(path: Path | str, task: TaskSpec) -> LoadedPolicy:
     if "spec" not in info:
         raise UserError(f"{what} is none: its info names {sorted(info)}, not `spec`. {MAKE_ONE}")
     require_same(task, TaskSpec.from_json(json.dumps(info["spec"])), what)
-    policy = Policy(task.observation, len(task.action.names), _network(info.get("network", {}), what))
+    policy = Policy(task.observation, len(task.action.names), read_network(info.get("network", {}), what))
     if (kind := info.get("actor", GAUSSIAN)) != GAUSSIAN:
         policy.actor = new_actor(kind, policy, task.observation)
     try:
@@ -120,7 +120,12 @@ def greedy(policy: Policy, observations: Sequence[Observation]) -> np.ndarray:
     return np.stack([acting.act(o) for o in observations])
 
 
-def _network(stored: Mapping[str, Any], what: str) -> NetworkConfig:
+def read_network(stored: Mapping[str, Any], what: str) -> NetworkConfig:
+    """Return the network that a checkpoint's info describes; keys that its version did not have are the defaults.
+
+    Raises:
+        UserError: this version does not know it; `what` names the checkpoint.
+    """
     try:
         return draccus.decode(NetworkConfig, stored)
     except (draccus.ParsingError, UserError) as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from data.errors import UserError
 from data.spec import TaskSpec, difference, require_same
+from hilserl.agents.policy_file import read_network
 from hilserl.loop.learner_config import LearnerConfig
 from hilserl.runs import load_checkpoint, under
 
@@ -74,12 +75,12 @@ def require_same_meaning(run: Path, task: TaskSpec, policy: Path, config: Learne
     (saved, info), (given, given_info) = load_checkpoint(run), load_checkpoint(policy)
     require_same(task, TaskSpec.from_json(json.dumps(info["spec"])), f"the checkpoint of {run}")
     advice = f"\nGive the --policy.path that the run was started with, or {run}. To go back: --rollback=best"
-    lines = difference(info["network"], given_info.get("network"), "the run", "the policy")
-    if lines:
+    ours, theirs = (asdict(read_network(i.get("network", {}), str(p))) for i, p in ((info, run), (given_info, policy)))
+    if lines := difference(ours, theirs, "the run", "the policy"):
         raise UserError(f"the policy {policy} has another network than the run:\n" + "\n".join(lines) + advice)
     frozen = not config.encoder_lr
-    ours, theirs = (under("policy.encoder", tensors) for tensors in (saved, given))
-    if frozen and (ours.keys() != theirs.keys() or any(not ours[name].equal(theirs[name]) for name in ours)):
+    eyes, other = (under("policy.encoder", tensors) for tensors in (saved, given))
+    if frozen and (eyes.keys() != other.keys() or any(not eyes[name].equal(other[name]) for name in eyes)):
         raise UserError(f"the policy {policy} sees with another encoder than the run, which is frozen.{advice}")
 
 

@@ -20,7 +20,7 @@ from hilserl.agents.policy_file import policy_checkpoint, save_policy
 from hilserl.agents.sac import SacConfig
 from hilserl.loop.changes import changed, require_same_meaning
 from hilserl.loop.learner import LearnerConfig
-from hilserl.runs import RunDirectory
+from hilserl.runs import INFO, RunDirectory
 
 FLAGS = json.loads(json.dumps({"episodes": 80, "resume": False, "learner": draccus.encode(LearnerConfig())}))
 
@@ -119,6 +119,14 @@ def test_another_encoder_is_refused_while_it_is_frozen(run: Path, task: TaskSpec
     with pytest.raises(UserError, match="another encoder"):
         require_same_meaning(run, task, path, LearnerConfig())
     require_same_meaning(run, task, path, LearnerConfig(sac=SacConfig(encoder_lr=1e-4)))
+
+
+def test_a_policy_that_an_older_version_made_has_the_same_network(run: Path, task: TaskSpec, tmp_path: Path) -> None:
+    path = save_policy(tmp_path / "older", policy_of(task), task, {})
+    info = json.loads((path / INFO).read_text())
+    del info["network"]["pooling"]  # it came later
+    (path / INFO).write_text(json.dumps(info))
+    require_same_meaning(run, task, path, LearnerConfig())
 
 
 def test_another_network_or_task_is_refused_with_what_differs(run: Path, task: TaskSpec, tmp_path: Path) -> None:
