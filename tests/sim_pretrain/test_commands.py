@@ -110,7 +110,7 @@ def test_sudden_death_of_any_process_loses_no_episode_and_leaves_the_arm_still(r
     command = [
         *HILSERL, "train", *scripted(rig, run), f"--policy.path={CHECKPOINT}", "--teleop.presses_success=true",
         "--learner.baseline_episodes=1", "--learner.critic_updates=20", "--learner.checkpoint_every=1",
-        "--give_up_s=10",
+        "--give_up_s=10", "--learner.utd=0.5",
     ]  # fmt: skip
     kept: list[str] = []
 

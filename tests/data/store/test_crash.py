@@ -11,7 +11,7 @@ from pathlib import Path
 from data.schema import Outcome
 from data.store.episode_store import EpisodeStore
 
-ROUNDS = 200
+ROUNDS = 120
 
 
 def test_acknowledged_episodes_survive_sigkill(made, tmp_path):
