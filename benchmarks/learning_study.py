@@ -1,4 +1,4 @@
-"""Which way of fine-tuning works, and how fast: the learning study of docs/learning.md.
+"""Which way of fine-tuning works, and how fast: a learning study, begun: see benchmarks/learning_study.jsonl.
 
     uv run python benchmarks/learning_study.py run --arms warm no-anchor --shifts moderate --seeds 0 1 2
     uv run python benchmarks/learning_study.py show

@@ -14,7 +14,7 @@ from torch.distributions.transforms import TanhTransform
 
 from data.errors import UserError
 from data.spec import ObservationSpec
-from hilserl.agents.networks import Actor, Head, NetworkConfig, norm_of
+from hilserl.agents.networks import Actor, Head, NetworkConfig, hidden_layers
 
 CLOSE, KEEP, OPEN = range(3)
 MOVED = 0.1  # a change of the command that counts; closed to open is 2
@@ -68,10 +68,7 @@ class GraspCritic(nn.Module):
     def __init__(self, features: int, spec: ObservationSpec, config: NetworkConfig) -> None:
         super().__init__()
         self.head, width = Head(features, spec, config), config.hidden
-        self.body = nn.Sequential(
-            nn.Linear(self.head.size, width), norm_of(config), nn.ReLU(),
-            nn.Linear(width, width), norm_of(config), nn.ReLU(),
-        )  # fmt: skip
+        self.body = hidden_layers(self.head.size, config)
         self.value = nn.Linear(width, 3)
         self._previous = previous_gripper(spec)
 

@@ -76,10 +76,7 @@ class Actor(nn.Module):
     def __init__(self, features: int, spec: ObservationSpec, action_dim: int, config: NetworkConfig) -> None:
         super().__init__()
         self.head, width = Head(features, spec, config), config.hidden
-        self.body = nn.Sequential(
-            nn.Linear(self.head.size, width), norm_of(config), nn.ReLU(),
-            nn.Linear(width, width), norm_of(config), nn.ReLU(),
-        )  # fmt: skip
+        self.body = hidden_layers(self.head.size, config)
         self.mean = nn.Linear(width, action_dim)
         self.log_std = nn.Linear(width, action_dim)
         if config.encoder == "drqv2":
@@ -248,6 +245,15 @@ class FrameStack:
 def frame_of(images: Mapping[str, np.ndarray], cameras: tuple[str, ...]) -> np.ndarray:
     """Stack images [..., H, W, 3] of the cameras to [C, ..., H, W, 3]; uint8 [0, 0, 0, 3] without cameras."""
     return np.stack([images[c] for c in cameras]) if cameras else np.empty((0, 0, 0, 3), np.uint8)
+
+
+def hidden_layers(inputs: int, config: NetworkConfig) -> nn.Sequential:
+    """Return the two hidden layers between a head and its outputs."""
+    width = config.hidden
+    return nn.Sequential(
+        nn.Linear(inputs, width), norm_of(config), nn.ReLU(),
+        nn.Linear(width, width), norm_of(config), nn.ReLU(),
+    )  # fmt: skip
 
 
 def norm_of(config: NetworkConfig) -> nn.Module:

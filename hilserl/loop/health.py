@@ -20,7 +20,6 @@ from data.labels import from_mask
 from data.replay.pixel_replay import PixelBatch
 from data.schema import Episode, Outcome, Source
 from data.spec import TaskSpec
-from hilserl.agents.drqv2 import DrQv2
 from hilserl.agents.networks import CriticEnsemble
 from hilserl.agents.sac import Batch, Sac
 from hilserl.loop.agents import Agent
@@ -113,7 +112,7 @@ class Health:
         """Return how far the networks are from their start, and what has not moved since the last look."""
         now, rested = self._weights(), actor_updates == self._actor_updates
         unmoved = [name for name, weight in now.items() if torch.equal(weight, self._last[name])]
-        dead = [n for n in unmoved if not (rested and self._of_actor(n)) and not self._not_learned(n)]
+        dead = [n for n in unmoved if not (rested and self._of_actor(n))]
         self._last, self._actor_updates = now, actor_updates
         return {
             "actor_change": self._distance("policy.actor.", now),
@@ -126,9 +125,6 @@ class Health:
         """Whether the actor's updates train it; without critics they train everything."""
         alone = not isinstance(self._agent.critic, CriticEnsemble)
         return alone or name.startswith("policy.actor.") or name == "log_temperature"
-
-    def _not_learned(self, name: str) -> bool:
-        return isinstance(self._agent, DrQv2) and ".log_std." in name  # its noise is on a schedule
 
     def _distance(self, network: str, now: Mapping[str, Tensor]) -> float | None:
         """Return |weights - start| / |start| of one network; None when the agent has none such."""
