@@ -44,7 +44,7 @@ def test_a_profile_flag_or_file_changes_one_field_and_keeps_the_gap(tmp_path: Pa
         read_profile(tmp_path / "absent.json", RealWorld)
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
     command = [sys.executable, "-m", "hilserl.cli", "demo", f"--output_dir={run}"]
     done = subprocess.run([*command, "--quick", "--time_scale=8"], capture_output=True, text=True)
