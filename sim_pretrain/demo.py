@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import draccus
@@ -17,7 +17,7 @@ from hilserl.flags import parse_flags
 from hilserl.runs import write_json
 from sim_pretrain.demo_report import write_report
 from sim_pretrain.rig.client import arm_flags
-from sim_pretrain.world.scene import RealWorld, WorldProfile, read_profile
+from sim_pretrain.world.profile import HardWorld, RealWorld, WorldProfile, read_profile
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "lift"
 RIG_START_S = 60.0
@@ -30,6 +30,7 @@ class DemoArgs:
     output_dir: Path = Path("runs/demo")  # everything the demo writes
     quick: bool = False  # the same stages with a handful of episodes, as a smoke run
     resume: bool = False  # go on where an interrupted demo in output_dir stopped
+    hard: bool = False  # a table further from the simulation, and a clumsy operator; give it --episodes=120
     gap: bool = True  # --gap=false: the emulated arm is exactly the training simulation
     profile: RealWorld = field(default_factory=RealWorld)  # the emulated "real" world
     profile_json: Path | None = None  # read the profile from this file instead
@@ -89,7 +90,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]:
     run = args.output_dir
-    arm = [*arm_flags(rig), f"--output_dir={run}", "--teleop.type=scripted", f"--teleop.rig={rig}"]
+    person = "clumsy" if args.hard else "scripted"
+    arm = [*arm_flags(rig), f"--output_dir={run}", f"--teleop.type={person}", f"--teleop.rig={rig}"]
     trained = [f"--classifier.path={run / 'classifier'}"]
 
     def seeds(seed: int) -> list[str]:
@@ -142,22 +144,30 @@ def _teach(record: list[str], args: DemoArgs, labels: int) -> None:
     _must(train, args.output_dir)
 
 
-def _profile(args: DemoArgs) -> WorldProfile:
+def world_of(args: DemoArgs) -> WorldProfile:
+    """Return the emulated world that the flags ask for; a resumed demo keeps its own.
+
+    Raises:
+        UserError: they contradict each other, or the file of the profile does not fit.
+    """
     kept = args.output_dir / "profile.json"
     if args.resume and kept.exists():  # the same world, whatever became of the file it was read from
         return read_profile(kept, WorldProfile)
-    if not args.gap and (args.profile != RealWorld() or args.profile_json is not None):
-        raise UserError("--gap=false means no difference at all; leave out --profile..., or leave out --gap=false")
+    changed = {f.name: getattr(args.profile, f.name) for f in fields(RealWorld)}
+    changed = {name: value for name, value in changed.items() if value != getattr(RealWorld(), name)}
+    if not args.gap and (changed or args.hard or args.profile_json is not None):
+        raise UserError("--gap=false means no difference; leave out --profile... and --hard, or leave out --gap=false")
+    real = HardWorld if args.hard else RealWorld
     if args.profile_json is not None:
-        return read_profile(args.profile_json, RealWorld)
-    return args.profile if args.gap else WorldProfile()
+        return read_profile(args.profile_json, real)
+    return replace(real(), **changed) if args.gap else WorldProfile()
 
 
 @contextlib.contextmanager
 def _rig(args: DemoArgs) -> Iterator[Path]:
     """Start the emulated rig and wait until it is ready; stop it at the end."""
     directory = (args.output_dir / "rig").resolve()
-    profile = write_json(args.output_dir / "profile.json", draccus.encode(_profile(args)))
+    profile = write_json(args.output_dir / "profile.json", draccus.encode(world_of(args)))
     print(f"[1/5] The emulated SO-101 starts: servo bus on a pseudo-terminal, two cameras, time x{args.time_scale:g}.")
     (directory / "rig.json").unlink(missing_ok=True)
     log = args.output_dir / "rig.log"

@@ -53,6 +53,17 @@ class ScriptedConfig(OperatorConfig):
         return ScriptedOperator(self)
 
 
+@OperatorConfig.register_subclass("clumsy")
+@dataclass(frozen=True)
+class ClumsyConfig(ScriptedConfig):
+    """`--teleop.type=clumsy`: the same with poor hands and late; alone it fails in half of its episodes."""
+
+    patience: tuple[int, int] = (7, 13)
+    low_misaligned_chance: float = 0.35
+    gain_spread: float = 0.4
+    bias: float = 0.25
+
+
 class Eyes(Protocol):
     """What a person beside the arm sees and does: the requests of a rig's `people.sock`."""
 

@@ -19,9 +19,9 @@ from data.errors import UserError
 from data.schema import Source
 from data.store.episode_store import EpisodeStore
 from hilserl.commands.status import main as status
-from sim_pretrain.demo import QUICK, DemoArgs
+from sim_pretrain.demo import QUICK, DemoArgs, world_of
 from sim_pretrain.demo_report import read_truth
-from sim_pretrain.world.scene import RealWorld, read_profile
+from sim_pretrain.world.profile import HardWorld, RealWorld, WorldProfile, read_profile
 
 
 @pytest.fixture
@@ -42,6 +42,15 @@ def test_a_profile_flag_or_file_changes_one_field_and_keeps_the_gap(tmp_path: Pa
         read_profile(file, RealWorld)
     with pytest.raises(UserError, match="absent"):
         read_profile(tmp_path / "absent.json", RealWorld)
+
+
+def test_the_hard_table_keeps_every_change_that_was_asked_for(tmp_path: Path) -> None:
+    args = DemoArgs(output_dir=tmp_path, hard=True, profile=replace(RealWorld(), brightness=0.5))
+    assert world_of(args) == replace(HardWorld(), brightness=0.5)
+    assert world_of(replace(args, hard=False)) == args.profile
+    assert world_of(DemoArgs(output_dir=tmp_path, gap=False)) == WorldProfile()
+    with pytest.raises(UserError, match="--hard"):
+        world_of(DemoArgs(output_dir=tmp_path, gap=False, hard=True))
 
 
 @pytest.mark.timeout(600)
