@@ -1,6 +1,6 @@
-"""Which way of fine-tuning works, and how fast: a learning study, begun: see benchmarks/learning_study.jsonl.
+"""Which way of fine-tuning works, and how fast: the study behind docs/learning.md.
 
-    uv run python benchmarks/learning_study.py run --arms warm no-anchor --shifts moderate --seeds 0 1 2
+    uv run python benchmarks/learning_study.py run --shift moderate --operator good --seeds 0 1 2
     uv run python benchmarks/learning_study.py show
 
 The actor, learner, store and scripted operator of a session, in one process around a simulated table that differs from
@@ -41,22 +41,17 @@ from sim_pretrain.rig.people import Judge
 from sim_pretrain.task.env import SimEnv
 from sim_pretrain.task.tasks import SimTask, find_task
 from sim_pretrain.world.physics import World
-from sim_pretrain.world.profile import RealWorld, WorldProfile
+from sim_pretrain.world.profile import HardWorld, RealWorld, WorldProfile
 from sim_pretrain.world.sim_arm import make_env
 from teleop.inputs import Operator
-from teleop.scripted import ScriptedConfig, ScriptedOperator
+from teleop.scripted import ClumsyConfig, ScriptedConfig, ScriptedOperator
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "learning_study.jsonl"
 EVALUATIONS = 50
-GOOD = ScriptedConfig()
-POOR = ScriptedConfig(
-    patience=(7, 13), low_misaligned_chance=0.35, gain_spread=0.4, bias=0.25
-)  # the prototype's poor operator: alone it finishes half of its episodes
-SHIFTS: dict[str, WorldProfile] = {
-    "moderate": RealWorld(),  # the demo's table
-    "hard": replace(RealWorld(), wrist_position_m=(0.024, -0.053, -0.006), wrist_tilt_deg=(-6.0, 4.0, 5.0)),
-}
+SHIFTS: dict[str, WorldProfile] = {"moderate": RealWorld(), "hard": HardWorld()}  # the demo's tables
+CHECKS = {"moderate": (20, 40, 60), "hard": (20, 40, 60, 80, 100, 120)}
+OPERATORS: dict[str, ScriptedConfig | None] = {"good": ScriptedConfig(), "poor": ClumsyConfig(), "nobody": None}
 
 
 @dataclass(frozen=True)
@@ -65,43 +60,34 @@ class Arm:
 
     says: str
     learner: Mapping[str, Any] = field(default_factory=dict)  # what differs from the defaults
-    operator: ScriptedConfig | None = GOOD  # none: nobody helps
     false_success: float = 0.0  # chance per frame that the classifier says success where there is none
     missed: float = 0.0  # chance per frame that it does not see success
 
 
 ARMS = {
     "warm": Arm("the default recipe"),
-    "warm, poor operator": Arm("the same, helped by a poor operator", operator=POOR),
-    "warm, nobody": Arm("the same, nobody helps", operator=None),
-    "warm, imperfect classifier": Arm("4 of 100 episodes end in false success", false_success=0.001, missed=0.3),
-    "no anchor": Arm("no pull towards the simulation policy", {"sac": {"anchor_start": 0.0, "anchor_end": 0.0}}),
+    "from scratch": Arm("a new actor on the policy's encoder", {"start": {"actor": "scratch"}}),
+    "residual": Arm("a bounded correction of the frozen policy", {"start": {"actor": "residual"}}),
+    "hg-dagger": Arm("copying people and own successes, no reward", {"agent": "hg-dagger"}),
+    "end to end": Arm("the encoder learns, too; one update per step", {"utd": 1.0, "sac": {"encoder_lr": 1e-4}}),
+    "anchor": Arm("pulled back to the simulation policy", {"sac": {"anchor_start": 1.0, "anchor_end": 0.05}}),
     "no cloning": Arm("human steps are not copied", {"sac": {"cloning_start": 0.0, "cloning_end": 0.0}}),
     "cloning stays": Arm("human steps are copied to the end", {"sac": {"cloning_end": 1.0}}),
     "critics not first": Arm("the actor learns from the first update", {"critic_updates": 1}),
     "naive": Arm(
-        "no anchor, no cloning, critics not first, actor as fast as the critics",
+        "critics not first, no cloning, the actor as fast as the critics",
         {
             "critic_updates": 1,
-            "sac": {
-                "anchor_start": 0.0,
-                "anchor_end": 0.0,
-                "cloning_start": 0.0,
-                "cloning_end": 0.0,
-                "actor_every": 1,
-                "actor_lr": 3e-4,
-            },
+            "sac": {"cloning_start": 0.0, "cloning_end": 0.0, "actor_every": 1, "actor_lr": 3e-4},
         },
     ),
+    "new critics": Arm("critics of random weights", {"start": {"critics": "scratch"}}),
     "ten critics": Arm("the minimum of two of ten", {"sac": {"critics": 10}, "start": {"critics": "scratch"}}),
     "discrete gripper": Arm(
         "it closes, keeps or opens", {"sac": {"gripper": "discrete"}, "start": {"critics": "scratch"}}
     ),
-    "residual": Arm("a bounded correction of the frozen policy", {"start": {"actor": "residual"}}),
-    "from scratch": Arm("a new actor on the policy's encoder", {"start": {"actor": "scratch"}}),
-    "hg-dagger": Arm("copying people and own successes, no reward", {"agent": "hg-dagger"}),
+    "imperfect classifier": Arm("4 of 100 episodes end in false success", false_success=0.001, missed=0.3),
     "take-overs cost": Arm("0.1 for the step before a take-over", {"takeover_penalty": 0.1}),
-    "end to end": Arm("the encoder learns, too; one update per step", {"utd": 1.0, "sac": {"encoder_lr": 1e-4}}),
 }
 
 
@@ -153,9 +139,10 @@ class Witness:
         return Verdict(float(seen or false), (seen and self._held >= 3) or false)
 
 
-def study(name: str, shift: str, seed: int, checks: list[int], bar: tqdm) -> dict[str, Any]:
-    """Run one arm and return its curve: untouched success after each number of operated episodes in `checks`."""
-    arm, profile, task = ARMS[name], SHIFTS[shift], find_task("lift")
+def study(name: str, shift: str, operator: str, seed: int, bar: tqdm) -> dict[str, Any]:
+    """Run one arm and return its curve: untouched success after some numbers of operated episodes."""
+    arm, profile, task, checks = ARMS[name], SHIFTS[shift], find_task("lift"), CHECKS[shift]
+    hands_of = OPERATORS[operator]
     config = draccus.decode(LearnerConfig, {**arm.learner, "seed": seed})
     started_s, human, steps, taken = time.process_time(), 0, 0, 0
     with ExitStack() as opened:
@@ -176,13 +163,13 @@ def study(name: str, shift: str, seed: int, checks: list[int], bar: tqdm) -> dic
 
         def actor_of(policy: PolicyRunner, **hands: Any) -> Actor:
             """A session with its own person: one who watches, or one who helps."""
-            config = replace(arm.operator or GOOD, seed=seed, **hands)
+            config = replace(hands_of or ScriptedConfig(), seed=seed, **hands)
             person: Operator = ScriptedOperator(config, Beside(world, task, folder / "verdicts.jsonl"))
             return Actor(env, person, store, policy=policy, detector=detector)  # type: ignore[arg-type]
 
         def look(episodes: int) -> dict[str, float]:
             result: Evaluation = evaluate(test, learner.policy, EVALUATIONS)
-            bar.set_postfix_str(f"{name}, {shift}, seed {seed}: {result.wins}/{result.n} after {episodes}")
+            bar.set_postfix_str(f"{name}, {shift}, {operator}, seed {seed}: {result.wins}/{result.n} after {episodes}")
             return {
                 "episodes": episodes, "wins": result.wins, "n": result.n, "steps": result.mean_steps,
                 "robot_steps": steps, "human_steps": human, "taken_over": taken,
@@ -194,7 +181,7 @@ def study(name: str, shift: str, seed: int, checks: list[int], bar: tqdm) -> dic
         actor_of(frozen, plays="watch").run(SessionConfig("baseline", config.baseline_episodes, seed=seed), done)
         learner.ingest()
         learner.update(learner.debt)  # the critics, before the actor may change
-        trained = actor_of(PolicyRunner(learner.policy, seed), plays="help" if arm.operator else "watch")
+        trained = actor_of(PolicyRunner(learner.policy, seed), plays="help" if hands_of else "watch")
         for episodes in range(1, checks[-1] + 1):
             online = SessionConfig("online", episodes, may_take_over=True, explore=True, seed=seed + 1)
             trained.run(online, done)
@@ -203,7 +190,7 @@ def study(name: str, shift: str, seed: int, checks: list[int], bar: tqdm) -> dic
             bar.update()
             if episodes in checks:
                 curve.append(look(episodes))
-    return {"arm": name, "shift": shift, "seed": seed, "curve": curve}
+    return {"arm": name, "shift": shift, "operator": operator, "seed": seed, "curve": curve}
 
 
 def main() -> None:
@@ -211,25 +198,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("do", choices=("run", "show"))
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
-    parser.add_argument("--shifts", nargs="+", default=["moderate"], choices=list(SHIFTS))
+    parser.add_argument("--shift", default="moderate", choices=list(SHIFTS))
+    parser.add_argument("--operator", default="good", choices=list(OPERATORS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--checks", nargs="+", type=int, default=[20, 40, 60, 80])
     parser.add_argument("--results", type=Path, default=RESULTS)
     args = parser.parse_args()
-    rows = read(args.results)
     if args.do == "show":
-        print(table(rows))
-        plot(rows, HERE.parent / "docs" / "learning.png")
+        print(table(read(args.results)))
+        plot(read(args.results), HERE.parent / "docs" / "learning.png")
         return
     torch.set_num_threads(1)
-    have = {(r["arm"], r["shift"], r["seed"]) for r in rows}
-    todo = [(a, s, n) for n in args.seeds for s in args.shifts for a in args.arms if (a, s, n) not in have]
-    with tqdm(total=len(todo) * args.checks[-1], unit="ep") as bar:
-        for name, shift, seed in todo:
-            row = study(name, shift, seed, args.checks, bar)
+    have = [tuple(r[k] for k in ("arm", "shift", "operator", "seed")) for r in read(args.results)]
+    todo = [(a, args.shift, args.operator, n) for n in args.seeds for a in args.arms]
+    todo = [run for run in todo if run not in have]
+    with tqdm(total=len(todo) * CHECKS[args.shift][-1], unit="ep") as bar:
+        for run in todo:
+            row = study(*run, bar)
             with args.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
-    print(table(read(args.results)))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -237,9 +223,14 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def pooled(rows: list[dict[str, Any]], name: str, shift: str) -> list[dict[str, float]]:
+def settings(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return the pairs of shift and operator that were run."""
+    return [(s, o) for s in SHIFTS for o in OPERATORS if any((r["shift"], r["operator"]) == (s, o) for r in rows)]
+
+
+def pooled(rows: list[dict[str, Any]], name: str, setting: tuple[str, str]) -> list[dict[str, float]]:
     """Return the curve of an arm with the seeds' evaluations added up: success and its interval."""
-    curves = [r["curve"] for r in rows if (r["arm"], r["shift"]) == (name, shift)]
+    curves = [r["curve"] for r in rows if (r["arm"], r["shift"], r["operator"]) == (name, *setting)]
     out = []
     for points in zip(*curves, strict=False):
         wins, n = sum(p["wins"] for p in points), sum(p["n"] for p in points)
@@ -252,45 +243,43 @@ def pooled(rows: list[dict[str, Any]], name: str, shift: str) -> list[dict[str, 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return success over operated episodes as Markdown, seeds added up."""
     lines = []
-    for shift in SHIFTS:
-        curves = {name: pooled(rows, name, shift) for name in ARMS}
-        curves = {name: c for name, c in curves.items() if c}
-        if not curves:
-            continue
-        stops = [p["episodes"] for p in max(curves.values(), key=len)]
-        head = " | ".join(f"{e:.0f}" for e in stops)
-        lines += [f"| {shift} shift | seeds | {head} | steps by a person | CPU min |", "|---" * (len(stops) + 4) + "|"]
-        for name, curve in curves.items():
-            seeds = sum((r["arm"], r["shift"]) == (name, shift) for r in rows)
-            cells = [f"{p['wins']:.0f}/{p['n']:.0f}" for p in curve] + [""] * (len(stops) - len(curve))
-            last = curve[-1]
-            share = last["human_steps"] / max(last["robot_steps"], 1)
-            lines.append(f"| {name} | {seeds} | {' | '.join(cells)} | {share:.0%} | {last['cpu_minutes']:.1f} |")
+    for shift, operator in settings(rows):
+        stops = (0, *CHECKS[shift])
+        head = " | ".join(map(str, stops))
+        lines += [f"| {shift} shift, operator: {operator} | seeds | {head} | steps by a person | CPU min |"]
+        lines += ["|---" * (len(stops) + 4) + "|"]
+        for name in ARMS:
+            if curve := pooled(rows, name, (shift, operator)):
+                cells = [f"{p['wins'] / p['n']:.0%} ({p['low']:.0%} to {p['high']:.0%})" for p in curve]
+                share = curve[-1]["human_steps"] / max(curve[-1]["robot_steps"], 1)
+                seeds = f"{curve[0]['n'] / EVALUATIONS:.0f}"
+                lines += [f"| {name} | {seeds} | {' | '.join(cells)} | {share:.0%} | {curve[-1]['cpu_minutes']:.1f} |"]
         lines.append("")
     return "\n".join(lines)
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw success over operated episodes with its interval, one panel a shift."""
+    """Draw success over operated episodes, one panel a setting; the band is the default recipe's interval."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shifts = [s for s in SHIFTS if any(r["shift"] == s for r in rows)]
-    figure, panels = plt.subplots(1, len(shifts), figsize=(6.2 * len(shifts), 4.4), layout="constrained", squeeze=False)
-    for panel, shift in zip(panels[0], shifts, strict=True):
-        for number, name in enumerate(n for n in ARMS if pooled(rows, n, shift)):
-            curve = pooled(rows, name, shift)
-            x, rate = [p["episodes"] for p in curve], [p["wins"] / p["n"] for p in curve]
-            line = panel.plot(x, rate, lw=2.5 if name == "warm" else 1.4, label=name, color=f"C{number % 10}")
-            if name == "warm":
-                panel.fill_between(x, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.2,
-                                   color=line[0].get_color(), lw=0)  # fmt: skip
-        panel.set(title=f"{shift} shift", xlabel="operated episodes", ylabel="untouched success", ylim=(0, 1.02))
+    panels = settings(rows)
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.6), layout="constrained", squeeze=False)
+    for panel, setting in zip(axes[0], panels, strict=True):
+        for number, name in enumerate(ARMS):
+            if curve := pooled(rows, name, setting):
+                x, rate = [p["episodes"] for p in curve], [p["wins"] / p["n"] for p in curve]
+                style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--", "lw": 1.3 if number else 2.6}
+                panel.plot(x, rate, label=name, **style)
+                if not number:
+                    panel.fill_between(x, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.2, lw=0)
+        panel.set(title=f"{setting[0]} shift, operator: {setting[1]}", xlabel="operated episodes", ylim=(0, 1.02))
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(fontsize=8, frameon=False, loc="lower right")
+        panel.legend(fontsize=7, frameon=False, loc="lower right")
+    axes[0, 0].set_ylabel("untouched success")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

@@ -1,8 +1,8 @@
 """Soft actor-critic on image features, with demonstrations and a warm start from a simulation policy.
 
 RLPD (Ball et al., 2023): layer-normalised critic ensemble, no entropy in the target, half of every batch from
-demonstrations and interventions. The warm start adds three terms to the actor's loss: an anchor to the
-simulation policy that decays, behaviour cloning on human steps that decays, and clipped targets.
+demonstrations and interventions. For the warm start, targets are clipped, behaviour cloning on human steps that decays
+is added to the actor's loss, and, as an option, a pull towards the simulation policy that decays.
 
 Features come from a frozen encoder, cached (`FeatureReplay`), or, with `encoder_lr`, from one that the critics' loss
 trains (`PixelReplay`); the actor's loss never reaches it.
@@ -48,8 +48,8 @@ class SacConfig:
     temperature_lr: float = 3e-4
     target_low: float = 0.0  # the possible returns: targets are clipped to them
     target_high: float = 1.0
-    anchor_start: float = 1.0  # weight of (mode - simulation policy's mode)^2
-    anchor_end: float = 0.05
+    anchor_start: float = 0.0  # weight of (mode - simulation policy's mode)^2: a pull back; see docs/learning.md
+    anchor_end: float = 0.0
     anchor_episodes: int = 80  # linear decay over these operated episodes
     cloning_start: float = 1.0  # weight of the Huber loss to human actions
     cloning_end: float = 0.1

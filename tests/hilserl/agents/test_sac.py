@@ -58,7 +58,7 @@ def same(module: nn.Module, before: dict[str, Tensor]) -> bool:
 
 @pytest.fixture
 def sac(task: TaskSpec, new_policy: NewPolicy) -> Sac:
-    return Sac(task, SacConfig(), new_policy())
+    return Sac(task, SacConfig(anchor_start=1.0, anchor_end=0.05), new_policy())
 
 
 ENDS = {  # reward, mask: what the target is when the critics say 0.6 and 0.8
@@ -300,7 +300,7 @@ def pixels_of(rows: Batch, bootstrap: Tensor) -> PixelBatch:
 @pytest.fixture
 def seeing(task: TaskSpec, new_policy: NewPolicy) -> Sac:
     """SAC that trains its encoder."""
-    return Sac(task, SacConfig(encoder_lr=1e-3, actor_every=1), new_policy())
+    return Sac(task, SacConfig(encoder_lr=1e-3, actor_every=1, anchor_start=1.0), new_policy())
 
 
 def test_from_pixels_the_losses_are_those_of_the_features(seeing: Sac, task: TaskSpec, new_policy: NewPolicy) -> None:
@@ -400,7 +400,7 @@ def test_a_bad_policy_learns_to_reach_a_point(task: TaskSpec, new_policy: NewPol
     replay = FeatureReplay(policy, ReplayConfig(copies=0, batch_size=128))
     for _ in range(250):
         replay.add(point_episode(task, rng, lambda _: rng.uniform(-1, 1, 4).astype(np.float32)))
-    config = SacConfig(actor_lr=1e-3, critic_lr=1e-3, tau=0.02, actor_every=2, anchor_end=0.0, anchor_episodes=0)
+    config = SacConfig(actor_lr=1e-3, critic_lr=1e-3, tau=0.02, actor_every=2)
     sac = Sac(task, config, policy)
     for _ in range(700):
         sac.update(replay.sample(), operated_episodes=0, train_actor=True)
