@@ -1,4 +1,8 @@
-"""Whether every state column varies: a constant one tells the policy nothing and breaks computed statistics."""
+"""Whether the state varies: a sensor that is not read tells the policy nothing and breaks computed statistics.
+
+One constant column beside others that vary may be a joint that the task holds still, and is only worth a warning. A
+field of which nothing varies is not read.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +12,23 @@ from data.errors import UserError
 from data.schema import Episode
 from data.spec import ObservationSpec
 
-JUDGED_EPISODES = 20  # a locked joint rests at one encoder count in 60 % of single episodes, and in no 20 together
+JUDGED_EPISODES = 20  # before that, too little has happened
 NO_CHANGE = 1e-6  # of the field's range
 
 
-class ConstantColumn(UserError):
-    """A state column that never changes; training must not go on with it."""
+class ConstantField(UserError):
+    """A state field that never changes; training must not go on with it."""
 
 
 class ColumnRange:
     """Smallest and largest value of every state column over the episodes added."""
 
     def __init__(self, spec: ObservationSpec) -> None:
-        self._fields = [(f"{f.name}[{i}]", f) for f in spec.state for i in range(f.size)]
-        self._low = np.full(len(self._fields), np.inf)
+        self._fields = spec.state
+        self._names = [f"{f.name}[{i}]" for f in spec.state for i in range(f.size)]
+        self._field = np.repeat(np.arange(len(spec.state)), [f.size for f in spec.state])  # of each column
+        self._range = np.array([spec.state[i].high - spec.state[i].low for i in self._field])
+        self._low = np.full(len(self._names), np.inf)
         self._high = -self._low
         self.episodes = 0
 
@@ -33,18 +40,29 @@ class ColumnRange:
 
     def constant(self) -> list[str]:
         """Return one line per constant column; none before `JUDGED_EPISODES` episodes can tell."""
-        if self.episodes < JUDGED_EPISODES:
-            return []
         return [
-            f"state {name} is {low:.6g} {field.unit} in all of {self.episodes} episodes"
-            for (name, field), low, high in zip(self._fields, self._low, self._high, strict=True)
-            if high - low <= NO_CHANGE * (field.high - field.low)
+            f"state {self._names[i]} is {self._low[i]:.6g} {self._fields[self._field[i]].unit} in all of "
+            f"{self.episodes} episodes"
+            for i in np.flatnonzero(self._constant())
+        ]
+
+    def dead(self) -> list[str]:
+        """Return one line per field of which every column is constant."""
+        constant = self._constant()
+        return [
+            f"state {field.name} never changed in {self.episodes} episodes"
+            for i, field in enumerate(self._fields)
+            if constant[self._field == i].all()
         ]
 
     def require_varying(self) -> None:
-        """Raise `ConstantColumn` when a column is constant."""
-        if lines := self.constant():
-            raise ConstantColumn(
-                "\n".join(lines) + "\nIs the sensor read? A column that cannot vary does not belong into the task "
+        """Raise `ConstantField` when a field is dead."""
+        if lines := self.dead():
+            raise ConstantField(
+                "\n".join(lines) + "\nIs the sensor read? A field that cannot vary does not belong into the task "
                 "spec: leave it out and record again. `hilserl data verify RUN` checks a store."
             )
+
+    def _constant(self) -> np.ndarray:
+        """Return which columns are constant, bool [D]."""
+        return (self.episodes >= JUDGED_EPISODES) & (self._high - self._low <= NO_CHANGE * self._range)

@@ -39,7 +39,7 @@ class DemoArgs:
     evaluations: int = 50  # untouched episodes before and after
     labels: int = 30  # labelled episodes for the classifier
     baseline: int = 20  # untouched episodes that start the training
-    episodes: int = 80  # operated episodes
+    episodes: int = 60  # operated episodes
     seed: int = 0
 
 

@@ -50,7 +50,8 @@ def verify(reader: AnnotatedReader, commits: Iterable[Commit]) -> Report:
             (report.problems if finding.severity == "error" else report.warnings).append(f"{where}: {finding}")
         if np.isfinite(episode.state).all():
             columns.add(episode)
-    report.problems += columns.constant()
+    report.problems += columns.dead()
+    report.warnings += columns.constant()
     for store in reader.stores():
         report.warnings += _leftovers(store)
     return report

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.columns import JUDGED_EPISODES, ColumnRange, ConstantColumn
+from data.columns import JUDGED_EPISODES, ColumnRange, ConstantField
 from data.lint import Finding, UnfitEpisode, lint, require_fit
 from data.schema import Episode, EpisodeMeta, Outcome, Source
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
@@ -197,14 +197,21 @@ def test_rules_go_by_the_spec_and_not_by_position() -> None:
     assert ("warning", "action-record") in rules(recording(executed=recording(1).executed))
 
 
-def test_a_constant_column_is_an_error_once_enough_episodes_agree() -> None:
+@pytest.mark.parametrize(("still", "dead"), [((1,), False), ((0, 1), True)])
+def test_a_joint_may_be_held_still_but_a_field_that_never_changes_is_an_error(
+    still: tuple[int, ...], dead: bool
+) -> None:
     columns = ColumnRange(SPEC.observation)
     for seed in range(JUDGED_EPISODES):
         assert columns.constant() == []
-        episode = recording(seed)
-        columns.add(replace(episode, state=changed(episode.state, (slice(None), 1), 1.57)))
-    assert columns.constant() == [f"state joint_position[1] is 1.57 rad in all of {JUDGED_EPISODES} episodes"]
-    with pytest.raises(ConstantColumn, match="task spec"):
         columns.require_varying()
+        episode = recording(seed)
+        columns.add(replace(episode, state=changed(episode.state, (slice(None), list(still)), 1.57)))
+    assert columns.constant() == [
+        f"state joint_position[{i}] is 1.57 rad in all of {JUDGED_EPISODES} episodes" for i in still
+    ]
+    if dead:
+        with pytest.raises(ConstantField, match=r"joint_position never changed(?s:.*)task spec"):
+            columns.require_varying()
     columns.add(recording(99))
     columns.require_varying()
