@@ -31,7 +31,7 @@ from hilserl.agents.sac import SacConfig
 from hilserl.loop.agents import AgentConfig, make_agent
 
 LEROBOT_CNN = ((7, 2), (5, 2), (3, 2), (3, 2))  # kernel and stride of its convolutions to 32 channels
-LATENT = 512  # what LeRobot reduces the images of two cameras to
+LATENT = 256  # LeRobot reduces each of two cameras to 256 by a matrix of its own; both by one of 256 is as much work
 IMAGENET = {"mean": [[[0.485]], [[0.456]], [[0.406]]], "std": [[[0.229]], [[0.224]], [[0.225]]]}
 PEER = "LeRobot"
 
@@ -68,22 +68,24 @@ def main() -> None:
 
 
 def frozen(device: str) -> dict[str, Contender]:
-    """Return LeRobot, ours with its network and an actor that learns as often, and ours with its own defaults."""
+    """Return LeRobot, ours with its network and an actor that learns as often, twice, and ours with its defaults."""
     network = NetworkConfig(encoder="resnet10", pooling="spatial", squeeze=LATENT)
     return {
         PEER: new_lerobot(device, vision_encoder_name="resnet10", freeze_vision_encoder=True),
         "ours, equal": new_ours(network, SacConfig(actor_every=1), device),
+        "ours, equal, bf16": new_ours(replace(network, bf16=True), SacConfig(actor_every=1), device),
         "ours, defaults": new_ours(replace(network, squeeze=64), SacConfig(), device),
     }
 
 
 def trained(device: str) -> dict[str, Contender]:
-    """Return the same three with a small CNN; that of our defaults is another and smaller one."""
+    """Return the same with a small CNN; that of our defaults is another and smaller one."""
     CONVOLUTIONS["lerobot"] = LEROBOT_CNN  # only here: the product has no use for it
     network = NetworkConfig(encoder="lerobot", pooling="spatial", squeeze=LATENT)
     return {
         PEER: new_lerobot(device, vision_encoder_name=None, freeze_vision_encoder=False),
         "ours, equal": new_ours(network, SacConfig(actor_every=1, encoder_lr=3e-4), device),
+        "ours, equal, bf16": new_ours(replace(network, bf16=True), SacConfig(actor_every=1, encoder_lr=3e-4), device),
         "ours, defaults": new_ours(NetworkConfig(), SacConfig(encoder_lr=3e-4), device),
     }
 

@@ -38,7 +38,7 @@ class EncoderConfig:
     encoder_weights: Path | None = None  # safetensors file of a torchvision ResNet to start from; none: random weights
     pooling: str = "flatten"  # or average: one feature per channel; spatial: 8 learned ones per channel (HIL-SERL)
     per_camera: bool = False  # an encoder of its own for every camera, instead of one for all
-    bf16: bool = False  # encode in bfloat16, a third to half of the time where the processor has it
+    bf16: bool = False  # encode and squeeze in bfloat16: a third to half of the time where the processor has it
     stack: int = 1  # frames in an observation
 
     def __post_init__(self) -> None:

@@ -55,7 +55,7 @@ class Head(nn.Module):
             layers = [SpatialLinear(channels, features // channels, squeeze), nn.LayerNorm(squeeze), nn.Tanh()]
         elif features:
             layers = [nn.Linear(features, squeeze), nn.LayerNorm(squeeze), nn.Tanh()]
-        self.squeeze = nn.Sequential(*layers)
+        self.squeeze, self._bf16 = nn.Sequential(*layers), config.bf16
         low = np.concatenate([np.full(f.size, f.low) for f in spec.state])
         high = np.concatenate([np.full(f.size, f.high) for f in spec.state])
         self.register_buffer("centre", torch.tensor((high + low) / 2, dtype=torch.float32))
@@ -67,7 +67,14 @@ class Head(nn.Module):
     def forward(self, features: Tensor, state: Tensor) -> Tensor:
         """Join features [B, F] and raw state [B, D]; without features it is the state alone."""
         normalised = ((state - self.centre) / self.half_range).clamp(-3.0, 3.0)
-        return torch.cat((self.squeeze(features), normalised), -1) if features.shape[-1] else normalised
+        return torch.cat((self._squeezed(features), normalised), -1) if features.shape[-1] else normalised
+
+    def _squeezed(self, features: Tensor) -> Tensor:
+        if not self._bf16:
+            return self.squeeze(features)
+        with torch.autocast(features.device.type, torch.bfloat16):
+            x = self.squeeze[0](features)
+        return self.squeeze[1:](x.float())
 
 
 class Actor(nn.Module):

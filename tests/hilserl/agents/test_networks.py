@@ -55,6 +55,19 @@ def test_state_is_normalised_to_its_physical_range(task: TaskSpec) -> None:
     assert found.tolist() == [[-1.0, 0.0, 1.0, -1.0], [0.5, 3.0, -3.0, 1.0]]
 
 
+@pytest.mark.parametrize("pooling", ["flatten", "spatial"])
+def test_a_squeeze_in_bfloat16_is_nearly_the_same_and_trains(task: TaskSpec, pooling: str) -> None:
+    exact = Head(128, task.observation, NetworkConfig(pooling=pooling))
+    half = Head(128, task.observation, NetworkConfig(pooling=pooling, bf16=True))
+    half.load_state_dict(exact.state_dict())
+    inputs = torch.randn(50, 128), torch.zeros(50, 4)
+    found = half(*inputs)
+    assert found.dtype == torch.float32
+    assert 1e-5 < (found - exact(*inputs)).abs().max() < 0.05
+    found.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in half.parameters())
+
+
 @pytest.mark.parametrize("mean", [0.0, 0.7, -2.5])
 def test_log_density_is_that_of_the_squashed_gaussian(new_policy: Callable[..., Policy], mean: float) -> None:
     actor = new_policy().actor.double()
