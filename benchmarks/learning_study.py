@@ -49,8 +49,9 @@ from teleop.scripted import ClumsyConfig, ScriptedConfig, ScriptedOperator
 HERE = Path(__file__).parent
 RESULTS = HERE / "learning_study.jsonl"
 EVALUATIONS = 50
-SHIFTS: dict[str, WorldProfile] = {"moderate": RealWorld(), "hard": HardWorld()}  # the demo's tables
-CHECKS = {"moderate": (20, 40, 60), "hard": (20, 40, 60, 80, 100, 120)}
+# no difference to the training simulation; the table of `hilserl demo`; that of `hilserl demo --hard`
+SHIFTS: dict[str, WorldProfile] = {"none": WorldProfile(), "moderate": RealWorld(), "hard": HardWorld()}
+CHECKS = {"none": (2, 5, 10, 20), "moderate": (2, 5, 10, 20, 40, 60), "hard": (20, 40, 60, 80, 100, 120)}
 OPERATORS: dict[str, ScriptedConfig | None] = {"good": ScriptedConfig(), "poor": ClumsyConfig(), "nobody": None}
 
 
@@ -70,15 +71,19 @@ ARMS = {
     "residual": Arm("a bounded correction of the frozen policy", {"start": {"actor": "residual"}}),
     "hg-dagger": Arm("copying people and own successes, no reward", {"agent": "hg-dagger"}),
     "end to end": Arm("the encoder learns, too; one update per step", {"utd": 1.0, "sac": {"encoder_lr": 1e-4}}),
-    "anchor": Arm("pulled back to the simulation policy", {"sac": {"anchor_start": 1.0, "anchor_end": 0.05}}),
+    "no anchor": Arm("no pull towards the simulation policy", {"sac": {"anchor_start": 0.0}}),
+    "long anchor": Arm(
+        "pulled to the simulation policy four times as hard, for 80 episodes",
+        {"sac": {"anchor_start": 1.0, "anchor_end": 0.05, "anchor_episodes": 80}},
+    ),
     "no cloning": Arm("human steps are not copied", {"sac": {"cloning_start": 0.0, "cloning_end": 0.0}}),
     "cloning stays": Arm("human steps are copied to the end", {"sac": {"cloning_end": 1.0}}),
     "critics not first": Arm("the actor learns from the first update", {"critic_updates": 1}),
     "naive": Arm(
-        "critics not first, no cloning, the actor as fast as the critics",
+        "no anchor, no cloning, critics not first, the actor as fast as the critics",
         {
             "critic_updates": 1,
-            "sac": {"cloning_start": 0.0, "cloning_end": 0.0, "actor_every": 1, "actor_lr": 3e-4},
+            "sac": {"anchor_start": 0.0, "cloning_start": 0.0, "cloning_end": 0.0, "actor_every": 1, "actor_lr": 3e-4},
         },
     ),
     "new critics": Arm("critics of random weights", {"start": {"critics": "scratch"}}),

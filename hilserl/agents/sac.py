@@ -2,7 +2,8 @@
 
 RLPD (Ball et al., 2023): layer-normalised critic ensemble, no entropy in the target, half of every batch from
 demonstrations and interventions. For the warm start, targets are clipped, behaviour cloning on human steps that decays
-is added to the actor's loss, and, as an option, a pull towards the simulation policy that decays.
+is added to the actor's loss, and, for the first episodes, a pull towards the simulation policy: critics that have seen
+nothing but its own actions would lead it astray.
 
 Features come from a frozen encoder, cached (`FeatureReplay`), or, with `encoder_lr`, from one that the critics' loss
 trains (`PixelReplay`); the actor's loss never reaches it.
@@ -48,9 +49,9 @@ class SacConfig:
     temperature_lr: float = 3e-4
     target_low: float = 0.0  # the possible returns: targets are clipped to them
     target_high: float = 1.0
-    anchor_start: float = 0.0  # weight of (mode - simulation policy's mode)^2: a pull back; see docs/learning.md
+    anchor_start: float = 0.25  # weight of (mode - simulation policy's mode)^2; see docs/learning.md
     anchor_end: float = 0.0
-    anchor_episodes: int = 80  # linear decay over these operated episodes
+    anchor_episodes: int = 20  # linear decay over these operated episodes
     cloning_start: float = 1.0  # weight of the Huber loss to human actions
     cloning_end: float = 0.1
     cloning_episodes: int = 80

@@ -16,8 +16,8 @@ from hilserl.agents.residual import ResidualActor
 class StartConfig:
     """What the agent begins with.
 
-    `actor` is the policy's; or scratch: random weights, critics included; or residual: frozen, with a bounded
-    correction to learn.
+    `actor` is the policy's, anchored to what it was; or scratch: random weights, critics included, and no anchor; or
+    residual: frozen, with a bounded correction to learn, and no anchor.
     """
 
     actor: Literal["policy", "scratch", "residual"] = "policy"  # go on with it; forget it; or freeze and correct it

@@ -97,11 +97,6 @@ def begin_with(policy: Policy, task: TaskSpec, config: AgentConfig) -> Policy:
     start, pixels = config.start, learns_from_pixels(policy, config)
     if start.actor == "residual" and pixels:
         raise UserError("start.actor=residual corrects a base whose eyes must stay; accepted with it is encoder_lr 0")
-    if start.actor != "policy" and config.agent == "sac" and (config.sac.anchor_start or config.sac.anchor_end):
-        raise UserError(
-            f"sac.anchor_... pulls towards the loaded policy, and start.actor={start.actor} does not begin "
-            "as it; accepted are sac.anchor_start=0 and sac.anchor_end=0, or start.actor=policy"
-        )
     if start.encoder == "scratch" and not pixels:
         raise UserError("start.encoder=scratch must learn to see; accepted with it is an encoder_lr above 0, or drqv2")
     return prepare(policy, task, start, discrete_gripper=config.agent == "sac" and config.sac.gripper == "discrete")
@@ -156,6 +151,8 @@ def _agent(task: TaskSpec, policy: Policy, config: AgentConfig) -> Agent:
     if config.agent == "hg-dagger":
         return HgDagger(task, config.hg_dagger, policy)
     sac = config.sac
+    if config.start.actor != "policy":  # there is nothing to be anchored to, or the bound is the anchor
+        sac = replace(sac, anchor_start=0.0, anchor_end=0.0)
     # At worst every other step is taken over after.
     lowest = sac.target_low - config.takeover_penalty / (1 - sac.discount**2)
     return Sac(task, replace(sac, target_low=lowest), policy)

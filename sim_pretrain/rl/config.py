@@ -32,13 +32,14 @@ MAY_CHANGE = (  # between a run and its resume: what changes no number
 
 @dataclass(frozen=True)
 class ScratchConfig(SacConfig):
-    """SAC from scratch: the actor learns as often as the critics, and demonstrations are copied, too."""
+    """SAC from scratch: no anchor, the actor learns as often as the critics, and demonstrations are copied, too."""
 
     # A class, as flags of some fields must leave the others at these defaults.
     gripper: Literal["continuous", "exploring", "discrete"] = "exploring"
     tau: float = 0.02
     actor_every: int = 1
     temperature_init: float = 0.01
+    anchor_start: float = 0.0
     cloning_end: float = 1.0
 
 

@@ -58,7 +58,7 @@ def same(module: nn.Module, before: dict[str, Tensor]) -> bool:
 
 @pytest.fixture
 def sac(task: TaskSpec, new_policy: NewPolicy) -> Sac:
-    return Sac(task, SacConfig(anchor_start=1.0, anchor_end=0.05), new_policy())
+    return Sac(task, SacConfig(anchor_start=1.0, anchor_end=0.05, anchor_episodes=80), new_policy())
 
 
 ENDS = {  # reward, mask: what the target is when the critics say 0.6 and 0.8
@@ -400,7 +400,7 @@ def test_a_bad_policy_learns_to_reach_a_point(task: TaskSpec, new_policy: NewPol
     replay = FeatureReplay(policy, ReplayConfig(copies=0, batch_size=128))
     for _ in range(250):
         replay.add(point_episode(task, rng, lambda _: rng.uniform(-1, 1, 4).astype(np.float32)))
-    config = SacConfig(actor_lr=1e-3, critic_lr=1e-3, tau=0.02, actor_every=2)
+    config = SacConfig(actor_lr=1e-3, critic_lr=1e-3, tau=0.02, actor_every=2, anchor_start=0.0)
     sac = Sac(task, config, policy)
     for _ in range(700):
         sac.update(replay.sample(), operated_episodes=0, train_actor=True)

@@ -19,9 +19,9 @@ STATE = (StateField("hand", 3, "m", -1.0, 1.0), StateField("previous_action", 4,
 LIMIT = 10  # steps
 NEAR = 0.25
 Act = Callable[[Observation], np.ndarray]
-SAC = SacConfig(  # nothing is copied
+SAC = SacConfig(  # nothing is copied and nothing is anchored
     discount=0.9, critic_lr=3e-3, actor_lr=1e-3, tau=0.02, actor_every=1, temperature_init=0.01,
-    cloning_start=0.0, cloning_end=0.0,
+    anchor_start=0.0, cloning_start=0.0, cloning_end=0.0,
 )  # fmt: skip
 
 

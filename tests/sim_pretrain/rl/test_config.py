@@ -13,11 +13,11 @@ from sim_pretrain.rl.config import RLConfig, ScratchConfig, StateNetworkConfig, 
 
 
 def test_a_flag_changes_what_it_names_and_nothing_beside_it() -> None:
-    """The defaults of a session on the arm (a slow actor, small exploration) must not come back with the first flag."""
+    """The defaults of a session on the arm (an anchor, small exploration) must not come back with the first flag."""
     args = parse_flags(PretrainArgs, ["--rl.sac.cloning_start=0", "--rl.network.hidden=64"])
     assert args.rl.sac == replace(ScratchConfig(), cloning_start=0.0)
     assert args.rl.network == replace(StateNetworkConfig(), hidden=64)
-    assert (args.rl.sac.actor_every, args.rl.network.std_max) == (1, 1.0)
+    assert (args.rl.sac.anchor_start, args.rl.network.std_max) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("method", ["rlpd", "drqv2"])
