@@ -23,6 +23,11 @@ TINY = [
     "--distill.cloning.batch_size=16",
 ]  # fmt: skip
 
+RL = [
+    "--method=rlpd", "--randomize=false", "--rl.demos=1", "--rl.evaluation_episodes=1", "--rl.evaluate_every=20",
+    "--rl.steps=20", "--threads=1",
+]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -91,9 +96,8 @@ def test_preview_draws_the_tables_and_makes_no_run(tmp_path):
 
 
 def test_reinforcement_learning_starts_from_the_same_command_and_a_resume_may_be_longer(tmp_path, capsys):
-    flags = ["--method=rlpd", "--randomize=false", "--rl.demos=1", "--rl.evaluation_episodes=1",
-             "--rl.evaluate_every=20", "--threads=1", f"--output_dir={tmp_path / 'rl'}"]  # fmt: skip
-    assert main([*flags, "--rl.steps=20"]) == 0
+    flags = [*RL, f"--output_dir={tmp_path / 'rl'}"]
+    assert main(flags) == 0
     assert "finished after" in capsys.readouterr().out
     assert json.loads((tmp_path / "rl" / "rl.json").read_text())["config"]["method"] == "rlpd"
     assert main([*flags, "--rl.steps=40", "--resume"]) == 0
@@ -105,3 +109,27 @@ def test_its_help_can_be_printed(capsys):
     with pytest.raises(SystemExit) as ended:  # a per cent sign in a comment breaks argparse
         main(["--help"])
     assert ended.value.code == 0 and "--distill.rounds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", [[], ["--method=drqv2"], ["--method=sac", "--rl.pixels"], ["--method=sb3-sac"]])
+def test_many_worlds_are_for_methods_that_learn_from_state(asked, tmp_path):
+    with pytest.raises(UserError, match=r"--method=rlpd and --method=sac, from state.*leave out --backend=gpu"):
+        main([*asked, "--backend=gpu", f"--output_dir={tmp_path / 'x'}"])
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_the_extra_of_the_gpu_nothing_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "warp", None)
+    with pytest.raises(UserError, match=r"uv run --extra gpu hilserl pretrain --backend=gpu.*without --backend=gpu"):
+        main(["--method=sac", "--backend=gpu", f"--output_dir={tmp_path / 'x'}"])
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_failed_before_it_began_can_be_tried_again(tmp_path, monkeypatch):
+    """The first try of a new user is wrong; the corrected command must not be refused for it."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    flags = [*RL, f"--output_dir={tmp_path / 'rl'}"]
+    for wrong in ("--rl.reward=v99", "--rl.stages={space: 1}", "--rl.tensorboard=true"):
+        with pytest.raises(UserError, match=r"v99|space|tensorboard"):
+            main([*flags, wrong])
+    assert main(flags) == 0
