@@ -28,7 +28,7 @@ from sim_pretrain.episodes.evaluation import Evaluation
 from sim_pretrain.episodes.film import films
 from sim_pretrain.rl import config as rl_config
 from sim_pretrain.rl.baselines import BaselineConfig, train_baseline
-from sim_pretrain.rl.config import RLConfig
+from sim_pretrain.rl.config import RLConfig, task_of
 from sim_pretrain.rl.console import ConsoleReporter, stop_on_signals
 from sim_pretrain.rl.training import evaluated_in, train
 from sim_pretrain.task.env import EnvConfig, SimEnv
@@ -75,7 +75,7 @@ class PretrainArgs:
 def main(argv: Sequence[str]) -> int:
     """Make a policy, evaluate it, and save it with where it came from; or look at one, or at the tables."""
     args = parse_flags(PretrainArgs, argv)
-    task = find_task(args.task)
+    task = task_of(_config(args)) if args.method == "drqv2" else find_task(args.task)
     if args.preview:
         return _preview(args, task)
     if args.check is not None:
@@ -117,19 +117,27 @@ def _reinforce(args: PretrainArgs, info: dict[str, Any]) -> int:
     """Learn from reward; Ctrl-C leaves at the next whole piece of work, with everything on disk."""
     run, tables = RunDirectory(args.output_dir), args.randomization if args.randomize else None
     profile = env_config(args).profile
-    own = replace(args.rl, method=args.method, task=args.task, backend=args.backend)  # type: ignore[arg-type]
     with stop_on_signals() as stopping, ConsoleReporter(f"{args.method} {args.task}") as console:
         told: dict[str, Any] = {"reporters": [console], "randomization": tables, "profile": profile}
         if args.method in ("sb3-sac", "sb3-ppo"):
             baseline = replace(args.baseline, task=args.task)
             result = train_baseline(args.method, run, baseline, stopping, **told)  # type: ignore[arg-type]
         else:
-            result = train(run, own, stopping, info=info, **told)
+            result = train(run, _config(args), stopping, info=info, **told)
     print(result.text())
     if result.finished and result.policy is not None and result.best is not None:
-        with closing(evaluated_in(own.settled(), tables, profile).make()) as env:
+        with closing(evaluated_in(_config(args).settled(), tables, profile).make()) as env:
             _show(args.output_dir, env, load_policy(result.policy, env.task.spec).policy, result.best)
+        if args.method == "drqv2":  # it sees images of another size than the arm's task has
+            spec = args.output_dir / "task.json"
+            spec.write_text(env.task.spec.to_json())
+            print(f"On the arm: --policy.path={result.policy} --task={spec}")
     return 0 if result.finished else INTERRUPTED
+
+
+def _config(args: PretrainArgs) -> RLConfig:
+    """Return the run that rlpd, sac or drqv2 is to make."""
+    return replace(args.rl, method=args.method, task=args.task, backend=args.backend)  # type: ignore[arg-type]
 
 
 def _require_gpu(args: PretrainArgs) -> None:

@@ -13,6 +13,7 @@ import torch
 from data.errors import UserError
 from hilserl.agents.policy_file import load_policy
 from hilserl.runs import load_checkpoint
+from hilserl.tasks import read_task
 from sim_pretrain.pretrain import main
 from sim_pretrain.task.tasks import TASKS
 
@@ -133,3 +134,15 @@ def test_what_failed_before_it_began_can_be_tried_again(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=r"v99|space|tensorboard"):
             main([*flags, wrong])
     assert main(flags) == 0
+
+
+def test_a_policy_of_small_images_comes_with_the_task_that_the_arm_needs_for_it(tmp_path, capsys):
+    flags = [f for f in RL if not f.startswith("--method")]
+    assert main([*flags, "--method=drqv2", "--rl.capacity_gib=0.05", f"--output_dir={tmp_path / 'rl'}"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"On the arm: --policy.path={tmp_path / 'rl' / 'policy'} --task={tmp_path / 'rl' / 'task.json'}"
+    spec = read_task(str(tmp_path / "rl" / "task.json"))
+    assert spec.observation.cameras[0].size_px == 64
+    assert load_policy(tmp_path / "rl" / "policy", spec).policy.cameras == ("wrist",)
+    with pytest.raises(UserError, match="size_px: "):
+        load_policy(tmp_path / "rl" / "policy", read_task("lift"))
