@@ -11,6 +11,8 @@ import draccus
 
 from data.errors import UserError
 
+RESET_TOLERANCE_M = 0.005  # a reset ends this near to its start pose, by measurement
+
 
 class SpecMismatch(UserError, ValueError):
     """Two artefacts that meet were made for different specs; the message lists the keys that differ."""
@@ -76,6 +78,16 @@ class TaskSpec:
     workspace_low_m: tuple[float, float, float] = (0.16, -0.14, 0.008)  # commanded ee in base
     workspace_high_m: tuple[float, float, float] = (0.31, 0.14, 0.20)
     wrist_roll_rad: float = 1.5707963  # locked; the fingers close along y
+
+    def __post_init__(self) -> None:
+        """Raise UserError when the start box is so narrow that the reset's error decides where an episode starts."""
+        for axis, low, high in zip("xyz", self.start_low_m, self.start_high_m, strict=True):
+            if low != high and high - low < 3 * RESET_TOLERANCE_M:
+                raise UserError(
+                    f"task {self.name}: start positions span {1e3 * (high - low):.1f} mm in {axis}; a reset is exact "
+                    f"to {1e3 * RESET_TOLERANCE_M:g} mm, so accepted are at least {3e3 * RESET_TOLERANCE_M:g} mm, or "
+                    "one and the same value. Change start_low_m and start_high_m in the task's spec"
+                )
 
     def to_json(self) -> str:
         """Return the canonical JSON text of this spec."""

@@ -89,7 +89,8 @@ def run(name: str, arguments: list[str]) -> int:
     """Import the module of a known command and run it; errors meant for a person come without a traceback."""
     sys.argv[0] = f"hilserl {name}"  # what argparse puts into its usage line
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, interrupt)
     try:
         return importlib.import_module(COMMANDS[name].module).main(arguments)
     except KeyboardInterrupt:
@@ -103,7 +104,7 @@ def run(name: str, arguments: list[str]) -> int:
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Treat SIGTERM like Ctrl-C, so that every `with` block closes: the arm holds, the episode is stored."""
+    """Treat SIGTERM, and a terminal that is closed, like Ctrl-C: every `with` block closes, the arm holds."""
     raise KeyboardInterrupt
 
 

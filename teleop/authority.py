@@ -34,6 +34,7 @@ class Event(StrEnum):
     PARK = "park"
     OPERATOR_LOST = "operator's device lost"
     CAMERA_LOST = "camera lost"
+    INTERRUPTED = "controls touched during a motion"
     EPISODE_OVER = "episode over"
     POLICY_BARRED = "policy may not drive"
     RESET_DONE = "reset done"
@@ -66,6 +67,7 @@ def _table() -> dict[tuple[Authority, Event], Authority]:
 
     table[a.HOLDING, e.RESET_REQUESTED] = a.RESETTING
     table[a.PARKED, e.RESET_REQUESTED] = a.RESETTING
+    table[a.RESETTING, e.INTERRUPTED] = a.HOLDING
     table[a.RESETTING, e.RESET_DONE] = a.HOLDING
 
     table[a.HOLDING, e.BEGIN_DRIVING] = a.HUMAN
@@ -92,6 +94,7 @@ _WHY: Mapping[tuple[Authority, Event], str] = MappingProxyType(
             Event.OPERATOR_LOST,
         ): "the operator's device is gone; plug it in and press Start",
         (Authority.HOLDING, Event.CAMERA_LOST): "no fresh camera frame; check its cable",
+        (Authority.HOLDING, Event.INTERRUPTED): "you touched the controls; press Start and the arm moves on",
         (Authority.HOLDING, Event.EPISODE_OVER): "episode over",
         (Authority.HOLDING, Event.POLICY_BARRED): "only the person drives in this session",
         (Authority.HOLDING, Event.RESET_DONE): "at the start pose; waiting for Start",
@@ -124,6 +127,7 @@ class Inputs:
     rearm: bool = False  # edge
     reset_requested: bool = False
     reset_done: bool = False
+    interrupted: bool = False
     episode_over: bool = False
     park: bool = False
 
@@ -178,6 +182,7 @@ def _happens(i: Inputs) -> dict[Event, bool]:
         Event.PARK: i.park,
         Event.OPERATOR_LOST: not i.operator_ok,
         Event.CAMERA_LOST: not i.camera_ok,
+        Event.INTERRUPTED: i.interrupted,
         Event.EPISODE_OVER: i.episode_over,
         Event.POLICY_BARRED: not policy,
         Event.RESET_DONE: i.reset_done,

@@ -31,6 +31,7 @@ class Prompt(StrEnum):
     POLICY_IN_CONTROL = "the policy drives"
     STOPPED = "stopped: the arm holds its pose"
     LIMIT = "a safety limit holds the arm back"
+    RECORDING = "look: what is recorded is not what you do"
 
 
 @dataclass(frozen=True)

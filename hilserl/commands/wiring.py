@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 import torch
+from lerobot.robots import RobotConfig
 from tqdm import tqdm
 
 from classifier.detector import SuccessDetector
@@ -20,7 +22,11 @@ from hilserl.loop.env import ArmEnv
 from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.robot.arm import connect_arm
 from hilserl.robot.cameras import open_cameras
-from hilserl.robot.clock import Clock, SharedClock, WallClock
+from hilserl.robot.clock import STANDS_STILL_S, Clock, SharedClock, WallClock
+from hilserl.robot.heartbeat import guarded
+from hilserl.robot.lerobot_arm import LeRobotArm
+
+HANG_S = 2.0  # a control loop that sends nothing for this long hangs; the worst tick on busy cores was late by 0.1
 
 
 @contextlib.contextmanager
@@ -43,10 +49,25 @@ def open_actor(
         operator = args.teleop.connect()
         stack.callback(operator.close)
         period_s = 1.0 / (task.rate_hz * task.inner_steps)
-        arm = stack.enter_context(connect_arm(args.robot, clock, write_period_s=period_s))
+        arm = stack.enter_context(open_arm(args.robot, clock, args.output_dir, write_period_s=period_s))
         frames = stack.enter_context(open_cameras(args.robot.cameras))
         env = ArmEnv(arm, frames, clock, task, keep_native=keep_native)
         yield Actor(env, operator, store, policy=policy, detector=detector)
+
+
+@contextlib.contextmanager
+def open_arm(robot: RobotConfig, clock: Clock, run: Path | None = None, **options: float) -> Iterator[LeRobotArm]:
+    """Connect an arm with a torque guard beside it: the one way in which a command gets an arm.
+
+    Options are those of `connect_arm`. A rig that is slower than time gives the guard more patience.
+    """
+    silence_s = HANG_S if isinstance(clock, WallClock) else STANDS_STILL_S + HANG_S
+    port = getattr(robot, "port", "")  # a robot without one is refused by connect_arm
+    with (
+        guarded(port, silence_s, run) as heartbeat,
+        connect_arm(robot, clock, heartbeat=heartbeat, **options) as arm,
+    ):
+        yield arm
 
 
 def read_detector(args: ClassifierArgs, task: TaskSpec) -> SuccessDetector | None:

@@ -15,18 +15,17 @@ from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Tran
 from data.store.committer import Committer
 from data.store.episode_store import EpisodeStore
 from data.store.reader import open_reader
-from hilserl.loop.env import ArmEnv, sample_start
+from hilserl.loop.control import Control
+from hilserl.loop.diary import Diary
+from hilserl.loop.env import ArmEnv, steady_gripper
 from hilserl.loop.policy_runner import PolicyRunner
-from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped, finished
+from hilserl.loop.session import SessionConfig, finished
 from hilserl.robot.bus import ArmFault
-from hilserl.robot.cameras import CameraFault
 from hilserl.robot.fault import RobotFault
-from teleop.authority import Authority, Inputs, moves, step
+from teleop.authority import Authority
 from teleop.inputs import Button, Operator, OperatorState, Prompt
 
-RETRY_S = 0.5  # between two attempts to reach silent hardware
 FAULTS_IN_A_ROW = 5  # without an episode between them: waiting does not help
-WAIT_S = 0.02  # between two looks at the operator while nothing moves
 
 
 class Actor:
@@ -42,9 +41,8 @@ class Actor:
         detector: SuccessDetector | None = None,
     ) -> None:
         self._env, self._operator, self._store = env, operator, store
-        self._policy, self._detector, self._authority = policy, detector, Authority.HOLDING
+        self._policy, self._detector, self._control = policy, detector, Control(env, operator)
         self._session_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
-        self._say: Callable[[str], None] = lambda _: None
 
     def use(self, policy: PolicyRunner) -> None:
         """Let another policy drive from now on."""
@@ -74,21 +72,18 @@ class Actor:
             ArmFault, CameraFault: the hardware failed and stays away, or fails again and again; the episode so far
                 is stored, the arm holds.
         """
-        index, self._say, faults = self.count(session.kind), say, 0
+        index, faults = self.count(session.kind), 0
+        self._control.begin(session, say)
         with Committer(self._store) as committer:
             while index < session.episodes:
-                if not ready():
-                    say("the arm holds while the learner catches up")
-                while not ready():
-                    self._decide(session, self._operator.read(), running=False)
-                    time.sleep(WAIT_S)
+                self._control.wait_until(ready, "the arm holds while the learner catches up")
                 try:
                     episode = self._episode(session, index, committer)
                 except RobotFault as fault:
                     faults += 1
                     if faults == FAULTS_IN_A_ROW:
                         raise
-                    self._wait_for_hardware(session, fault)
+                    self._control.wait_for_hardware(fault)
                     continue
                 faults = 0
                 if episode is not None:  # else it was discarded: do it again
@@ -105,22 +100,23 @@ class Actor:
             session=self._session_id,
             notes={"index": index, "seed": session.seed, **session.notes},
         )
-        self._reset(session, index)
-        state = self._wait_for_start(session, index)
+        diary = Diary(self._env.task, self._control.reset(index))
+        state = self._control.wait_for_start(index)
         self._operator.tell(Prompt.EPISODE_STARTED, uuid=meta.uuid)
         steps: list[Transition] = []
         first = self._env.begin()
         journal = self._store.journal(first, meta)
         outcome: Outcome | None = Outcome.ABORTED
         try:
-            outcome = self._drive(session, first, steps, journal.add, state)
+            outcome = self._drive(session, first, steps, diary, journal.add, state)
         finally:
+            meta = replace(meta, notes={**meta.notes, **diary.notes()})
             episode = finished(first, steps, meta, outcome)
             if episode is None:
                 journal.discard()
             else:
                 committer.submit(episode)
-            self._decide(session, OperatorState(stamp_s=time.monotonic()), running=True, episode_over=True)
+            self._control.decide(OperatorState(stamp_s=time.monotonic()), running=True, episode_over=True)
             self._operator.tell(Prompt.EPISODE_ENDED, uuid=meta.uuid, outcome=str(outcome))
             with contextlib.suppress(ArmFault):  # the fault that brought us here is on its way up
                 self._env.arm.hold()
@@ -131,34 +127,37 @@ class Actor:
         session: SessionConfig,
         observation: Observation,
         steps: list[Transition],
+        diary: Diary,
         record: Callable[[Transition], None],
         state: OperatorState,
     ) -> Outcome | None:
         """Tick until the episode ends; return how, or None to discard it."""
-        limit, paused = session.max_steps or self._env.task.time_limit_steps, 0
+        limit, paused, control = session.max_steps or self._env.task.time_limit_steps, 0, self._control
         if self._detector:
             self._detector.reset()
         if self._policy:
             self._policy.begin()
         while True:
-            before = self._authority
-            self._decide(session, state, running=True)
-            if self._authority is Authority.STOPPED:
+            before = control.authority
+            control.decide(state, running=True)
+            if control.authority is Authority.STOPPED:
                 return Outcome.ABORTED
-            if self._authority is not before:
-                self._announce()
-            if self._authority is Authority.HUMAN is not before:  # the gripper keeps its state at a take-over
+            if control.authority is not before:
+                control.announce()
+            if control.authority is Authority.HUMAN is not before:  # the gripper keeps its state at a take-over
                 state = replace(state, gripper=float(self._env.hold_action()[3]))
             action, source, version = self._act(session, observation, state)
             step = self._env.step(action)
             if step.limited and source is Source.HUMAN:
-                self._operator.tell(Prompt.LIMIT)
+                self._operator.tell(Prompt.LIMIT, limits=", ".join(step.hits))
+            if words := diary.see(step, source):
+                control.warn(words)
             observation = step.observation
             verdict = self._detector.step(observation) if self._detector else Verdict(float("nan"), False)
-            state = self._operator.read()
+            state = control.read()
             if Button.STOP in state.pressed:  # latched at once: this tick may be the last of the episode
-                self._decide(session, state, running=True)
-                self._announce()
+                control.decide(state, running=True)
+                control.announce()
             if Button.DISCARD in state.pressed:
                 return None
             paused += source is Source.HOLD  # a pause does not use up the episode ...
@@ -186,14 +185,16 @@ class Actor:
         self, session: SessionConfig, observation: Observation, state: OperatorState
     ) -> tuple[np.ndarray, Source, int]:
         """Return the proposed action [4], whose it is, and the version of the weights if it is the policy's."""
-        if self._authority is Authority.POLICY and self._policy:
+        if self._control.authority is Authority.POLICY and self._policy:
             self._policy.refresh()
             return self._policy.act(observation, explore=session.explore), Source.POLICY, self._policy.version
         if self._policy:
             self._policy.see(observation)  # its frame stack has no gap when it is back in control
-        if self._authority is Authority.HUMAN:
-            return np.array([*state.move, state.gripper], np.float32), Source.HUMAN, -1
-        return self._env.hold_action(), Source.HOLD, -1
+        hold = self._env.hold_action()
+        if self._control.authority is Authority.HUMAN:
+            gripper = steady_gripper(state.gripper, float(hold[3]))
+            return np.array([*state.move, gripper], np.float32), Source.HUMAN, -1
+        return hold, Source.HOLD, -1
 
     def _ending(self, session: SessionConfig, state: OperatorState, verdict: Verdict, *, last: bool) -> Outcome | None:
         if session.ends_on_success and (verdict.success or Button.SUCCESS in state.pressed):
@@ -201,100 +202,3 @@ class Actor:
         if Button.FAILURE in state.pressed:
             return Outcome.FAILURE
         return Outcome.TIMEOUT if last else None
-
-    def _reset(self, session: SessionConfig, index: int) -> None:
-        """Planned, speed-limited, height-checked move to this episode's start pose, verified by measurement."""
-        self._decide(session, self._operator.read(), running=False, reset_requested=True)
-
-        def interrupted() -> bool:
-            self._decide(session, self._operator.read(), running=False)
-            return not moves(self._authority)
-
-        start_m = sample_start(self._env.task, np.random.default_rng([session.seed, index]))
-        result = self._env.move_to_start(start_m, interrupted)
-        if result.reached:
-            return self._decide(session, OperatorState(stamp_s=time.monotonic()), running=False, reset_done=True)
-        if moves(self._authority):  # nobody interrupted it
-            raise SessionStopped(f"the reset failed: {result.reason}. The arm holds; clear its way. {GO_ON}")
-        self._wait_out_interruption(session)
-        self._reset(session, index)
-
-    def _wait_for_start(self, session: SessionConfig, index: int) -> OperatorState:
-        """Ask for the object and wait for the button; the arm holds meanwhile."""
-        self._operator.tell(Prompt.PLACE_OBJECT, episode=index, kind=session.kind)
-        self._say(Prompt.PLACE_OBJECT)
-        while True:
-            state = self._operator.read()
-            if self._authority is Authority.HOLDING and state.connected and state.pressed == {Button.START}:
-                return state
-            self._decide(session, state, running=False)
-            if not state.connected:
-                self._wait_out_interruption(session)
-            time.sleep(WAIT_S)
-
-    def _wait_out_interruption(self, session: SessionConfig) -> None:
-        """Hold: after STOP until Start was held for a second, without the operator's device until it is back."""
-        since_s = time.monotonic()
-        while True:
-            state = self._operator.read()
-            self._decide(session, state, running=False)
-            if self._authority is not Authority.STOPPED and state.connected:
-                return
-            if time.monotonic() - since_s > session.give_up_s:
-                stopped = "STOP was pressed and not re-armed; the arm holds its pose."
-                raise SessionStopped(f"{stopped if state.connected else DEVICE_GONE} {GO_ON}")
-            time.sleep(WAIT_S)
-
-    def _wait_for_hardware(self, session: SessionConfig, fault: RobotFault) -> None:
-        """Hold until arm and cameras answer again; after `give_up_s`, raise the fault that there is by then."""
-        since_s = time.monotonic()
-        self._say(f"holding until the {'arm answers' if isinstance(fault, ArmFault) else 'cameras answer'} again")
-        while True:
-            self._decide(session, self._operator.read(), running=False, fault=fault)
-            try:
-                if isinstance(fault, ArmFault):
-                    self._env.arm.reconnect()
-                self._env.begin()
-                return
-            except RobotFault as still:
-                fault = still
-            if time.monotonic() - since_s > session.give_up_s:
-                raise fault
-            self._env.clock.sleep_until_s(self._env.clock.now_s() + RETRY_S)
-
-    def _decide(
-        self,
-        session: SessionConfig,
-        state: OperatorState,
-        *,
-        running: bool,
-        fault: RobotFault | None = None,
-        **events: bool,
-    ) -> None:
-        """Ask the authority who is in control now; `events` are reset_requested, reset_done and episode_over."""
-        inputs = Inputs(
-            drives=session.drives,
-            may_take_over=session.may_take_over or session.drives == "human",
-            operator_ok=state.connected,
-            bus_ok=not isinstance(fault, ArmFault),  # a silent bus or camera raises out of the tick
-            camera_ok=not isinstance(fault, CameraFault),
-            running=running,
-            deadman=state.deadman,
-            stop=Button.STOP in state.pressed,
-            start=running and Button.START in state.pressed,
-            rearm=Button.REARM in state.pressed,
-            **events,
-        )
-        before, decision = self._authority, step(self._authority, inputs)
-        self._authority = decision.authority
-        if self._authority is not before:
-            self._say(decision.reason)
-
-    def _announce(self) -> None:
-        prompts = {
-            Authority.HUMAN: Prompt.HUMAN_IN_CONTROL,
-            Authority.POLICY: Prompt.POLICY_IN_CONTROL,
-            Authority.STOPPED: Prompt.STOPPED,
-        }
-        if self._authority in prompts:
-            self._operator.tell(prompts[self._authority], gripper=float(self._env.hold_action()[3]))

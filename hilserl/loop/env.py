@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -13,12 +15,13 @@ from data.schema import Observation
 from data.spec import ActionSpec, TaskSpec
 from hilserl.robot.arm import Arm
 from hilserl.robot.clock import Clock
+from hilserl.robot.collision import ArmShape
 from hilserl.robot.kinematics import ee_position, inverse
 from hilserl.robot.motion import MotionResult, move
-from hilserl.robot.safety import finite, safe_target
+from hilserl.robot.safety import Limit, finite, safe_target
 
 UNREACHABLE_M = 0.005  # IK that ends further away than this moves nothing
-CLEAR_M = 0.03  # a reset passes no lower than this
+GRIPPER_PLAY = 0.05  # of a command in [-1, 1]: a hand or a trigger that trembles moves nothing
 CLAMPED_RAD = 1e-3  # a goal that the arm changed by more than this was clamped
 
 
@@ -33,9 +36,11 @@ class Frames(Protocol):
 class Step:
     """What one tick did."""
 
-    executed: np.ndarray  # float32 [A], after safety, in the space of the policy
+    executed: np.ndarray  # float32 [A], after safety, in the space of the policy; what is recorded
+    achieved: np.ndarray  # float32 [A], what the measured joints did meanwhile, in the same space
     observation: Observation  # one control period later
-    limited: bool  # a safety limit changed the command
+    limited: bool  # a safety limit changed what was executed
+    hits: Counter[Limit]  # how often each limit took something away on the way, from the command or from a joint goal
 
 
 class ArmEnv:
@@ -82,7 +87,8 @@ class ArmEnv:
         asked = np.clip(finite(action, "action"), -1.0, 1.0).astype(np.float64)
         measured = ee_position(self._joints)
         before = self._target
-        target, _, limited = safe_target(
+        joint_hits = self.arm.hits.copy()
+        target, _, bit = safe_target(
             before,
             asked[:3] * spec.step_m,
             measured,
@@ -95,13 +101,14 @@ class ArmEnv:
         goal[5] = self._gripper_rad(float(asked[3]))
         if np.linalg.norm(ee_position(goal) - target) > UNREACHABLE_M:
             # Where it ended instead may be below the table, or on the other side of what was asked.
-            target, goal[:5], limited = before, self._goal[:5], True
+            target, goal[:5], bit = before, self._goal[:5], (Limit.REACH,)
         start = self._goal
         for k in range(1, self.task.inner_steps + 1):
             sent = self.arm.write(start + (goal - start) * (k / self.task.inner_steps))
             self.clock.sleep_until_s(self._tick_s + self._period_s * k / self.task.inner_steps)
-        if np.abs(sent - goal)[:5].max() > CLAMPED_RAD:  # the arm's own limits bit: that is what was executed
-            goal[:5], limited = sent[:5], True
+        clamped = bool(np.abs(sent - goal)[:5].max() > CLAMPED_RAD)
+        if clamped:  # by the arm's own limits: that is what was executed
+            goal[:5] = sent[:5]
             target = ee_position(goal)
         now_s = self.clock.now_s()
         # A late tick shifts the grid instead of being made up for by a rushed one.
@@ -111,20 +118,26 @@ class ArmEnv:
         self._previous, self._previous_s = self._joints, self._read_s
         # Stamped here, not by the arm: on a fast-running rig only this clock counts in the arm's own seconds.
         self._joints, self._read_s = self.arm.read().positions_rad, self.clock.now_s()
-        return Step(self._action, self._observation(), limited)
+        hits = self.arm.hits - joint_hits + Counter(bit)
+        moved_m = ee_position(self._joints) - measured
+        achieved = np.array([*moved_m / spec.step_m, gripper_command(self._joints[5], spec)], np.float32)
+        return Step(self._action, achieved, self._observation(), bool(bit) or clamped, hits)
 
     def move_to_start(self, start_m: np.ndarray, should_stop: Callable[[], bool]) -> MotionResult:
-        """Planned, speed-limited, height-checked motion to a start pose, end effector at `start_m` [3]; verified."""
+        """Planned, checked, speed-limited motion to a start pose, end effector at `start_m` [3]; verified."""
         return move(
             self.arm,
             self.clock,
             start_joints(self.task, start_m),
             max_speed_rad_s=1.5,
-            height_m=lambda q: float(ee_position(q)[2]),
-            min_height_m=CLEAR_M,
+            shape=self._shape,
             should_stop=should_stop,
             rate_hz=self.task.rate_hz * self.task.inner_steps,
         )
+
+    @cached_property
+    def _shape(self) -> ArmShape:
+        return ArmShape()
 
     def hold_action(self) -> np.ndarray:
         """Return the action [4] that moves nothing and keeps the gripper."""
@@ -146,6 +159,11 @@ def gripper_command(angle_rad: float, spec: ActionSpec) -> float:
     """Return the command in [-1, 1], closed to open, whose goal is this gripper angle [rad]."""
     span = spec.gripper_open_rad - spec.gripper_closed_rad
     return float(np.clip(2 * (angle_rad - spec.gripper_closed_rad) / span - 1, -1, 1))
+
+
+def steady_gripper(command: float, held: float) -> float:
+    """Return the gripper command with hysteresis: what is within GRIPPER_PLAY of the one that is held is the same."""
+    return held if abs(command - held) < GRIPPER_PLAY and abs(command) < 1 else command
 
 
 def state_vector(

@@ -13,7 +13,7 @@ import numpy as np
 
 from data.errors import UserError
 from data.spec import TaskSpec
-from hilserl.loop.env import gripper_command, state_vector
+from hilserl.loop.env import gripper_command, state_vector, steady_gripper
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD, JOINTS, ee_position
 from hilserl.robot.safety import safe_target
 from hilserl.tasks import lift_task
@@ -98,7 +98,8 @@ def retarget(
             high_m=no_limit,
             leash_m=spec.leash_m,
         )
-        action = np.array([*delta / spec.step_m, gripper_command(commanded_rad[k, 5], spec)], np.float32)
+        gripper = steady_gripper(gripper_command(commanded_rad[k, 5], spec), float(action[3]))
+        action = np.array([*delta / spec.step_m, gripper], np.float32)
         elapsed_s = float(stamp_s[k + 1] - stamp_s[k])
         states.append(state_vector(measured_rad[k + 1], measured_rad[k], elapsed_s, target, action))
         executed.append(action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,10 +14,12 @@ from hilserl.robot.bus import ArmFault
 from hilserl.robot.clock import Clock
 from hilserl.robot.joints import JointLimits, JointReading
 from hilserl.robot.kinematics import JOINTS
+from hilserl.robot.safety import Limit
 
 if TYPE_CHECKING:
     from lerobot.robots import RobotConfig
 
+    from hilserl.robot.heartbeat import Heartbeat
     from hilserl.robot.lerobot_arm import LeRobotArm
 
 __all__ = ["JOINTS", "Arm", "ArmFault", "JointLimits", "JointReading", "connect_arm"]
@@ -29,6 +32,10 @@ class Arm(Protocol):
     def limits(self) -> JointLimits:
         """The angles that `write` accepts; beyond them it clamps."""
 
+    @property
+    def hits(self) -> Counter[Limit]:
+        """How many goals each limit has changed so far."""
+
     def read(self) -> JointReading:
         """Return where the joints are."""
 
@@ -37,6 +44,9 @@ class Arm(Protocol):
 
     def hold(self) -> None:
         """Stay here: the present pose becomes the goal. Calling it again does not let the arm creep."""
+
+    def rest(self) -> None:
+        """No more goals for a while: the arm stays at its last one, and nobody needs to worry that none comes."""
 
     def release(self) -> None:
         """Switch torque off: a raised arm falls."""
@@ -56,11 +66,13 @@ def connect_arm(
     write_period_s: float = 0.02,
     max_joint_speed_rad_s: float = 3.0,
     max_gripper_speed_rad_s: float = 9.0,
+    heartbeat: Heartbeat | None = None,
 ) -> Iterator[LeRobotArm]:
     """Build the robot of a LeRobot config, connect, and leave it holding its pose, energised.
 
     Cameras in the config are left out; see `cameras.open_cameras`. To take the force out of the arm call
-    `LeRobotArm.release` inside the block, or `guard.release_all(port)` after it.
+    `LeRobotArm.release` inside the block, or `hilserl unlock` after it. With the `heartbeat` of a torque guard
+    (`heartbeat.guarded`) the arm is frozen should this process die or hang.
 
     Raises:
         ArmFault: see `LeRobotArm`; or the config is not that of an SO-101 follower.
@@ -84,6 +96,7 @@ def connect_arm(
         write_period_s=write_period_s,
         max_joint_speed_rad_s=max_joint_speed_rad_s,
         max_gripper_speed_rad_s=max_gripper_speed_rad_s,
+        heartbeat=heartbeat,
     )
     try:
         yield arm

@@ -17,12 +17,19 @@ import serial
 from serial.tools import list_ports
 
 from hilserl.robot.fault import RobotFault
-from hilserl.robot.kinematics import JOINTS
 
 if TYPE_CHECKING:
     from lerobot.motors.feetech import FeetechMotorsBus
 
 READ_RETRIES = 2
+# What a servo reports beside its answer, by bit (scservo_sdk.protocol_packet_handler), and what to do about it.
+_ALARMS = {
+    1: "its supply voltage is wrong. Check the power supply: 12 V or 7.4 V, as the motors are, and 5 A",
+    2: "its angle sensor fails. Switch the arm off and on; if it stays so, replace the motor",
+    4: "it is too hot and lets go. Support the arm, switch it off and let it cool",
+    8: "it draws too much current. Switch the arm off and look for what is jammed or short-circuited",
+    32: "overload: it pushed against something for too long, and now pushes weakly. Take that away, then go on",
+}
 # An unplugged port raises termios.error, which is no OSError; a servo that reports overload, RuntimeError.
 DRIVER_ERRORS = (OSError, RuntimeError, IndexError, termios.error, serial.SerialException)
 
@@ -41,15 +48,6 @@ def serial_ports() -> list[str]:
     return by_id + sorted(p.device for p in list_ports.comports())
 
 
-def motor_bus(port: str) -> FeetechMotorsBus:
-    """Return a closed bus to the six motors of an SO-101, without calibration: raw ticks only."""
-    from lerobot.motors import Motor, MotorNormMode
-    from lerobot.motors.feetech import FeetechMotorsBus
-
-    motors = {j: Motor(i, "sts3215", MotorNormMode.RANGE_0_100) for i, j in enumerate(JOINTS, start=1)}
-    return FeetechMotorsBus(port, motors)
-
-
 class CleanInput:
     """Clears the receive buffer of a bus before every transaction.
 
@@ -57,7 +55,7 @@ class CleanInput:
     next answer, and every later reading is one frame old, without an error.
     """
 
-    def __init__(self, bus: FeetechMotorsBus) -> None:
+    def __init__(self, bus: Any) -> None:  # LeRobot's, or `motors.Motors`: anything with the SDK's port_handler
         """Replace `clearPort` of the bus's port, for good."""
         self._port = bus.port_handler
         self._port.clearPort = self
@@ -103,7 +101,7 @@ def claim(port: str) -> int:
     return descriptor
 
 
-def close_port(bus: FeetechMotorsBus) -> None:
+def close_port(bus: Any) -> None:
     """Close the port without touching torque; never raises. The bus can be connected again afterwards."""
     bus.port_handler.is_using = False  # stuck after an error inside a transaction
     if bus.port_handler.ser is not None:
@@ -121,6 +119,18 @@ def faults(what: str, port: str, advice: str) -> Iterator[None]:
         raise
     except DRIVER_ERRORS as error:
         raise BusFault(f"{what} failed on {port}: {str(error).strip() or repr(error)}. {advice}") from error
+
+
+def status_errors(bus: FeetechMotorsBus) -> str:
+    """Return which motors answer, but report an alarm, and what to do; "" when there is none. Never raises."""
+    found = []
+    with contextlib.suppress(*DRIVER_ERRORS):
+        for joint, motor in bus.motors.items():
+            bus.port_handler.is_using = False
+            _, failed, alarm = bus.packet_handler.ping(bus.port_handler, motor.id)
+            if not failed:
+                found += [f"{joint}: {words}" for bit, words in _ALARMS.items() if alarm & bit]
+    return "; ".join(found)
 
 
 def is_configured(robot: Any) -> bool:

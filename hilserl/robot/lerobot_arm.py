@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,13 +25,18 @@ from hilserl.robot.bus import (
     close_port,
     faults,
     is_configured,
+    status_errors,
 )
 from hilserl.robot.calibration import require_calibration_file, require_same_calibration, tick_scale
 from hilserl.robot.clock import Clock
+from hilserl.robot.goals import GoalFilter
 from hilserl.robot.guard import hold_motors, release_motors
+from hilserl.robot.heartbeat import Heartbeat
 from hilserl.robot.joints import JointLimits, JointReading
 from hilserl.robot.kinematics import JOINTS
-from hilserl.robot.safety import clamp_joints, finite, limit_step
+from hilserl.robot.motors import Motors
+from hilserl.robot.safety import Limit, finite
+from hilserl.robot.watch import OVERDUE_S, ServoWatch
 
 _CONNECT_ATTEMPTS = 6  # the driver configures motors in some 90 transactions without retries; a cable settles
 _ADVICE = "The arm holds its last goal. Check its power supply and both cables, then reconnect or start again"
@@ -48,6 +54,7 @@ class LeRobotArm:
         write_period_s: float = 0.02,  # time between two `write`s, of `clock`; turns speeds into steps
         max_joint_speed_rad_s: float = 3.0,  # body joints; twice what a 2 cm step at 10 Hz takes
         max_gripper_speed_rad_s: float = 9.0,  # a full closing command in one control step
+        heartbeat: Heartbeat | None = None,  # of the torque guard; none: nothing freezes the arm if this process dies
     ) -> None:
         """Connect; the arm holds the pose it is in.
 
@@ -57,18 +64,20 @@ class LeRobotArm:
         Raises:
             ArmFault: the port, a motor or the calibration is not in order.
         """
-        self._robot, self._bus, self._clock = robot, robot.bus, clock
+        self._robot, self._bus, self._clock, self._heartbeat = robot, robot.bus, clock, heartbeat
+        self._motors = Motors(self._bus.port_handler, self._bus.packet_handler)
         self._port = str(robot.config.port)
-        speed = np.array([max_joint_speed_rad_s] * 5 + [max_gripper_speed_rad_s])
-        self._max_step_rad = speed * write_period_s
         self._lock = threading.RLock()
-        self._last_goal_rad: np.ndarray | None = None  # None: unknown; anchored by the next read
         self._holding = self._released = False
         self._claim: int | None = None
         robot.config.disable_torque_on_disconnect = False  # the driver's destructor must not drop the arm
         require_calibration_file(robot)
         self._scale = tick_scale(robot.calibration)
         self._limits = self._scale.limits()
+        speed_rad_s = np.array([max_joint_speed_rad_s] * 5 + [max_gripper_speed_rad_s])
+        self._goals = GoalFilter(self._limits, speed_rad_s, write_period_s)
+        self._watch = ServoWatch(self._register)
+        self._jaw_rad = 0.0  # as last measured; before the first reading no jaw current is known either
         self._clean = CleanInput(self._bus)
         for remaining in reversed(range(_CONNECT_ATTEMPTS)):
             try:
@@ -85,19 +94,32 @@ class LeRobotArm:
         """The calibrated range, less a small margin."""
         return self._limits
 
+    @property
+    def hits(self) -> Counter[Limit]:
+        """How many goals each limit has changed so far."""
+        return self._goals.hits
+
     def read(self) -> JointReading:
-        """Read the positions in one transaction. No camera is involved."""
+        """Read the positions in one transaction. No camera is involved.
+
+        Raises:
+            ArmFault: no answer, or a joint has been far from its goal for a while; or as in `write`.
+        """
         with self._lock:
-            ticks = self._present_ticks()
-            return JointReading(self._scale.to_rad(ticks), self._clock.now_s())
+            reading = JointReading(self._scale.to_rad(self._present_ticks()), self._clock.now_s())
+            self._jaw_rad = float(reading.positions_rad[5])
+            with self._holding_on_fault():
+                self._watch.follow(self._goals.last_rad, reading.positions_rad, reading.stamp_s)
+                self._watch.look(reading.stamp_s, OVERDUE_S)
+            return reading
 
     def write(self, goal_rad: np.ndarray) -> np.ndarray:
-        """Send `goal_rad` [6], clamped to the limits and to the speed limit from the last goal sent.
+        """Send of `goal_rad` [6] what the limits of joint, grip, speed and acceleration allow from the last goal sent.
 
         Raises:
             ValueError: not six finite numbers.
-            ArmFault: the port is gone, or the arm was released. Motors do not acknowledge goals, so a silent
-                bus shows at the next `read`.
+            ArmFault: the port is gone, the arm was released, a motor is hot or reports an alarm, or the torque guard
+                has ended. Motors do not acknowledge goals, so a silent bus shows at the next `read`.
         """
         goal = finite(goal_rad, "joint goal").astype(np.float64)
         if goal.shape != (6,):
@@ -105,13 +127,17 @@ class LeRobotArm:
         with self._lock:
             if self._released:
                 raise ArmFault("the arm was released and is limp; support it and call hold() before moving it")
-            if self._last_goal_rad is None:
-                self._last_goal_rad = self._scale.to_rad(self._present_ticks())
-            sent = limit_step(self._last_goal_rad, clamp_joints(goal, self.limits), self._max_step_rad)
+            if self._goals.last_rad is None:
+                self._goals.anchor(self._scale.to_rad(self._present_ticks()))
+            if self._heartbeat:
+                self._heartbeat.beat()
+            sent = self._goals(goal)
             self._holding = False
             self._send(self._scale.to_ticks(sent))
-            self._last_goal_rad = sent
-            return sent.copy()
+            with self._holding_on_fault():
+                self._watch.look(self._clock.now_s())  # here, because a pause follows each goal
+            self._goals.see_jaw(self._jaw_rad, self._watch.jaw_current_a)
+            return sent
 
     def hold(self) -> None:
         """Make the present pose the goal and check that the motors took it, one by one if need be.
@@ -120,14 +146,20 @@ class LeRobotArm:
             ArmFault: some joints did not confirm; all others hold.
         """
         with self._lock:
+            self.rest()
             if self._holding:
                 return
             if self._released or not self._hold_at_once():
-                report = hold_motors(self._bus)
-                self._last_goal_rad = None
+                report = hold_motors(self._motors)
+                self._goals.anchor(None)
                 if not report.complete:
                     raise ArmFault(f"not every joint confirmed that it holds on {self._port}: {report}. {_ADVICE}")
             self._holding, self._released = True, False
+
+    def rest(self) -> None:
+        """Tell the torque guard that no goals come for a while."""
+        if self._heartbeat:
+            self._heartbeat.rest()
 
     def release(self) -> None:
         """Switch torque off motor by motor; `hold` energises again.
@@ -136,8 +168,9 @@ class LeRobotArm:
             ArmFault: some joints did not confirm; all others are limp.
         """
         with self._lock:
-            self._holding, self._released, self._last_goal_rad = False, True, None
-            report = release_motors(self._bus)
+            self._holding, self._released = False, True
+            self._goals.anchor(None)
+            report = release_motors(self._motors)
             if not report.complete:
                 raise ArmFault(
                     f"not every joint confirmed that its torque is off on {self._port}: {report}. "
@@ -172,17 +205,28 @@ class LeRobotArm:
                 require_same_calibration(self._robot)
                 # Switched on with an old goal, the motors would jump to it.
                 self._send(self._present_ticks())
+                self._restore_force()
                 if not is_configured(self._robot):
                     try:
                         self._robot.configure()
                     except BaseException:
-                        hold_motors(self._bus)  # it may have left the arm limp half-way
+                        hold_motors(self._motors)  # it may have left the arm limp half-way
                         raise
                 self._holding = self._released = False
                 self.hold()
-        except BaseException:
+        except BaseException as error:
+            # The driver takes a motor that reports an alarm for one that is missing.
+            alarms = status_errors(self._bus) if isinstance(error, BusFault) else ""
             self._let_go()
+            if alarms:
+                raise ArmFault(alarms) from error
             raise
+
+    def _restore_force(self) -> None:
+        """Undo what a torque guard did that froze the arm."""
+        usual, now = (self._bus.sync_read(r, num_retry=READ_RETRIES) for r in ("Max_Torque_Limit", "Torque_Limit"))
+        if weak := {joint: usual[joint] for joint in JOINTS if now[joint] < usual[joint]}:
+            self._bus.sync_write("Torque_Limit", weak)
 
     def _let_go(self) -> None:
         close_port(self._bus)
@@ -199,13 +243,35 @@ class LeRobotArm:
                 goals = self._bus.sync_read("Goal_Position", normalize=False, num_retry=READ_RETRIES)
         except ArmFault:
             return False
-        self._last_goal_rad = self._scale.to_rad(ticks)
+        self._goals.anchor(self._scale.to_rad(ticks))
         return all(goals[j] == t for j, t in zip(JOINTS, ticks, strict=True))
 
     def _present_ticks(self) -> np.ndarray:
         with self._transaction("reading the joints"):
             ticks = self._bus.sync_read("Present_Position", normalize=False, num_retry=READ_RETRIES)
             return np.array([ticks[j] for j in JOINTS], np.int64)
+
+    @contextlib.contextmanager
+    def _holding_on_fault(self) -> Iterator[None]:
+        try:
+            yield
+        except BusFault:  # then it would not hear us
+            raise
+        except ArmFault:
+            if not self._released:
+                with contextlib.suppress(ArmFault):
+                    self.hold()
+            raise
+
+    def _register(self, register: str, joint: str) -> int:
+        try:
+            with self._transaction(f"reading {register} of {joint}"):
+                value: int = self._bus.read(register, joint, normalize=False, num_retry=READ_RETRIES)
+                return value
+        except BusFault as fault:
+            if alarms := status_errors(self._bus):
+                raise ArmFault(alarms) from fault
+            raise
 
     def _send(self, ticks: np.ndarray) -> None:
         with self._transaction("writing the goal"):
@@ -221,5 +287,6 @@ class LeRobotArm:
                 yield
         except ArmFault:
             # Goals may have been lost: the next write starts from where the arm is.
-            self._last_goal_rad = None
+            self._goals.anchor(None)
+            self.rest()
             raise

@@ -176,7 +176,7 @@ class ServoBus:
         return [servo for id_ in ids for servo in self.servos if servo.id == id_ and id_ not in self._dead]
 
     def _status(self, servo: Servo, data: bytes = b"") -> bytes:
-        packet = pack(servo.id, 0, data)
+        packet = pack(servo.id, servo.alarm, data)
         if self._corrupt:
             self._corrupt -= 1
             packet = packet[:-1] + bytes([packet[-1] ^ 0xFF])

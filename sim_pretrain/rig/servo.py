@@ -130,6 +130,7 @@ class Servo:
         self._set_word(MIN_POSITION, entry.range_min)
         self._set_word(MAX_POSITION, entry.range_max)
         self._set_word(HOMING_OFFSET, sign_magnitude(entry.homing_offset, 11))
+        self.temperature_c, self.alarm = 34, 0  # alarm: the bits that go with every answer, 0x20 is overload
         self._velocity_ticks_s = 0.0
         self._sample = (clock(), self._present_ticks())
         self._hold_here()
@@ -199,7 +200,7 @@ class Servo:
         self._set_word(PRESENT_LOAD, sign_magnitude(max(-1000, min(load, 1000)), 10))
         self._set_word(PRESENT_CURRENT, min(abs(load), 1000) // 5)  # 6.5 mA units: 1.3 A when stalled
         self.registers[PRESENT_VOLTAGE] = 120  # 12.0 V
-        self.registers[PRESENT_TEMPERATURE] = 34  # degrees Celsius
+        self.registers[PRESENT_TEMPERATURE] = self.temperature_c
         self.registers[MOVING] = int(abs(velocity) > 10)
 
     def _word(self, address: int) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from hilserl.robot.kinematics import GRASP_CENTRE_M, GRIPPER_FRAME_M, JOINT_HIGH_RAD, JOINT_LOW_RAD, LINKS
+from hilserl.robot.shape import PADS, TOUCH, neighbours
 from sim_pretrain.world.meshes import Skin, skins
 from sim_pretrain.world.profile import Vec3, WorldProfile
 
@@ -29,24 +30,11 @@ INERTIA = {  # body: (centre of mass [m], full inertia [kg m^2]), from SO-ARM100
     "moving_jaw": ("-0.00157495 -0.0300244 0.0192755", "6.61e-6 1.89e-6 5.29e-6 -3.2e-7 0 0"),
 }
 
-TOUCH = {  # what can be touched besides the pads: coarse boxes, drawn only where there is no mesh
-    "base": '<geom class="touch" type="box" pos="0.01 0 0.035" size="0.045 0.035 0.035"/>',
-    "upper_arm": '<geom class="touch" type="capsule" fromto="-0.02 0 0.018 -0.11 0 0.018" size="0.018"/>',
-    "lower_arm": '<geom class="touch" type="capsule" fromto="-0.02 0 0.018 -0.12 0 0.018" size="0.016"/>',
-    "wrist": '<geom class="touch" type="box" pos="0 -0.03 0.02" size="0.02 0.025 0.02"/>',
-    "gripper": '<geom class="touch" type="box" pos="0 0 -0.025" size="0.022 0.02 0.024"/>'
-    '<geom class="touch" type="box" pos="-0.0165 0 -0.074" size="0.005 0.010 0.028"/>',
-    "moving_jaw": '<geom class="touch" type="box" pos="-0.0035 -0.05 0.019" size="0.005 0.022 0.010"/>',
-}
-
-MARKS = {  # sites, the camera and the pads that hang on a body; a pad is 3 mm thick
+MARKS = {  # sites and the camera that hang on a body
     "gripper": """
       <site name="gripperframe" group="4" pos="{frame}" quat="0 0 1 0"/>
       <site name="ee" group="4" pos="{ee}"/>
-      <camera name="wrist" pos="{wrist_pos}" quat="{wrist_quat}" fovy="{wrist_fovy}"/>
-      <geom name="static_pad" class="pad" pos="-0.0095 0 -0.098" size="0.0015 0.006 0.008"/>""",
-    "moving_jaw": """
-      <geom name="moving_pad" class="pad" pos="-0.0100 -0.0745 0.019" euler="0 0 -0.14" size="0.0015 0.008 0.006"/>""",
+      <camera name="wrist" pos="{wrist_pos}" quat="{wrist_quat}" fovy="{wrist_fovy}"/>""",
 }
 
 
@@ -121,7 +109,7 @@ def build_xml(profile: WorldProfile, prop: Prop | None = None) -> tuple[str, dic
       {_links(0, placed, fills)}
     </body>
   </worldbody>
-  <contact>{"".join(f'<exclude body1="{a}" body2="{b}"/>' for a, b in _neighbours())}</contact>
+  <contact>{"".join(f'<exclude body1="{a}" body2="{b}"/>' for a, b in neighbours())}</contact>
   <actuator>{actuators}</actuator>
 </mujoco>"""
     return xml, files
@@ -159,7 +147,7 @@ def _links(index: int, placed: list[Skin], fills: dict[str, str]) -> str:
       <inertial pos="{centre}" mass="{link.mass_kg}" fullinertia="{inertia}"/>
       <joint name="{link.joint}" axis="0 0 1" range="{JOINT_LOW_RAD[index]} {JOINT_HIGH_RAD[index]}"/>
       {_geoms(link.body, placed)}
-      {MARKS.get(link.body, "").format(**fills)}
+      {MARKS.get(link.body, "").format(**fills)}{PADS.get(link.body, "")}
       {_links(index + 1, placed, fills)}
     </body>"""
 
@@ -172,13 +160,7 @@ def _geoms(body: str, placed: list[Skin]) -> str:
         for s in placed
         if s.body == body
     )
-    return skin + TOUCH.get(body, "")
-
-
-def _neighbours() -> list[tuple[str, str]]:
-    """Pairs of bodies that touch by construction: each link with its next two."""
-    chain = ["base", *(link.body for link in LINKS)]
-    return [(a, b) for i, a in enumerate(chain) for b in chain[i + 1 : i + 3]]
+    return skin + TOUCH.get(body, "")  # drawn only where there is no mesh
 
 
 def _prop(prop: Prop | None) -> str:

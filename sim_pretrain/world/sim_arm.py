@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from data.spec import TaskSpec
 from hilserl.loop.env import ArmEnv
 from hilserl.robot.arm import JointLimits, JointReading
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD
-from hilserl.robot.safety import clamp_joints
+from hilserl.robot.safety import Limit, clamp_joints, differ
 from sim_pretrain.world.physics import World
 
 
@@ -20,6 +22,7 @@ class SimArm:
     def __init__(self, world: World) -> None:
         self._world = world
         self._holding = False
+        self.hits: Counter[Limit] = Counter()
 
     def read(self) -> JointReading:
         """Return the encoder angles and the simulated time."""
@@ -29,6 +32,7 @@ class SimArm:
         """Set the goals, clamped to the joint limits, and return them; ValueError when they are not finite."""
         goal = clamp_joints(goal_rad, self.limits)
         self._world.set_goals(goal)
+        self.hits[Limit.JOINT] += differ(goal, goal_rad)
         self._holding = False
         return goal
 
@@ -38,6 +42,9 @@ class SimArm:
             self._world.set_goals(self._world.joint_positions())
             self._world.set_torque(np.ones(6, bool))
             self._holding = True
+
+    def rest(self) -> None:
+        """Stay at the last goal; nobody guards a simulated arm."""
 
     def release(self) -> None:
         """Switch every servo off."""

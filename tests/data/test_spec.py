@@ -33,7 +33,7 @@ tasks = st.builds(
     ),
     action=st.builds(ActionSpec, step_m=finite),
     rate_hz=finite,
-    start_low_m=points,
+    start_low_m=st.tuples(st.floats(-1, 0.2), st.floats(-1, 0.03), st.floats(-1, 0.1)),
     workspace_high_m=points,
 )
 
@@ -45,6 +45,15 @@ def test_json_round_trip_keeps_the_spec_and_its_fingerprint(task):
     assert back == task
     assert back.fingerprint == task.fingerprint
     require_same(task, back, "its copy")
+
+
+def test_starts_that_vary_less_than_a_reset_can_tell_are_refused():
+    task = TaskSpec("t", ObservationSpec((), (), ()))
+    narrow = (task.start_high_m[0], task.start_high_m[1], task.start_low_m[2] + 0.014)
+    with pytest.raises(UserError, match=r"14\.0 mm in z.*at least 15 mm"):
+        replace(task, start_high_m=narrow)
+    fixed = replace(task, start_high_m=task.start_low_m)
+    assert fixed.start_high_m == fixed.start_low_m
 
 
 def test_load_reads_a_file(made, tmp_path):
@@ -71,7 +80,7 @@ def test_every_single_value_is_in_the_fingerprint_and_in_the_diff(made):
         node = tree
         for key in path[:-1]:
             node = node[key]
-        node[path[-1]] = node[path[-1]] + "x" if isinstance(node[path[-1]], str) else node[path[-1]] + 1
+        node[path[-1]] += {str: "x", int: 1, float: 0.01}[type(node[path[-1]])]
         other = TaskSpec.from_json(json.dumps(tree))
         assert other.fingerprint != task.fingerprint, path
         with pytest.raises(SpecMismatch) as error:

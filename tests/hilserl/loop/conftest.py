@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import hilserl.loop.actor as actor_module
+import hilserl.loop.control as control_module
 from data.spec import TaskSpec
 from data.store.episode_store import EpisodeStore
 from hilserl.loop.env import ArmEnv, start_joints
@@ -58,7 +58,7 @@ def bench(new_world, blind_env, task, tmp_path, monkeypatch) -> Iterator[Callabl
     spec = importlib.util.spec_from_file_location("actor_bench", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(actor_module, "WAIT_S", 0.0)
+    monkeypatch.setattr(control_module, "WAIT_S", 0.0)
     with EpisodeStore.create_or_open(tmp_path / "store", task) as store:
 
         def make(*scripts, detector=None, world=None):

@@ -114,9 +114,53 @@ def test_a_device_that_stays_away_ends_the_session(bench):
 
 def test_a_device_that_drops_out_during_the_reset_is_waited_for(bench, new_world):
     b = bench(world=new_world())
-    b.hand._queue = [IDLE] * 3 + [GONE] * 3
+    b.hand._queue = [IDLE] * 3 + [GONE] * 3 + [IDLE] * 3 + [press(Button.START)]
     (episode,) = b.run()
-    assert len(episode) == 6
+    assert len(episode) == 6 and b.hand._queue == []  # it did not move on before Start
+
+
+@pytest.mark.parametrize("touch", [press(Button.START), press(Button.SUCCESS), press(Button.DISCARD), drive()])
+def test_whatever_the_person_does_stops_the_reset_until_start_is_pressed(bench, new_world, touch):
+    world = new_world()
+    b, poses, said = bench(world=world), [], []
+    b.hand._queue = [IDLE] * 12 + [touch] + [IDLE] * 20 + [press(Button.START)]
+    read = b.hand.read
+
+    def watched():
+        if 2 <= len(b.hand._queue) <= 15:
+            world.advance(0.02)
+            poses.append(world.joint_positions())
+        return read()
+
+    b.hand.read = watched
+    b.actor.run(SessionConfig(kind="online", episodes=1, max_steps=2), b.done.append, say=said.append)
+    assert len(poses) >= 14 and np.ptp(poses, axis=0).max() < 0.03  # it stands
+    assert any("you touched the controls" in words for words in said)
+    assert len(b.done) == 1
+
+
+def test_an_interrupted_reset_that_nobody_resumes_ends_the_session(bench, new_world):
+    b = bench(world=new_world())
+    b.hand._queue = [IDLE] * 5 + [press(Button.START)] + [IDLE] * 100000
+    with pytest.raises(SessionStopped, match="interrupted and not resumed"):
+        b.run(give_up_s=0.05)
+
+
+def test_no_reset_begins_while_the_deadman_is_held(bench, new_world):
+    world = new_world()
+    b, said = bench(world=world), []
+    before = world.joint_positions()
+    b.hand._queue = [drive()] * 20
+    read = b.hand.read
+
+    def watched():
+        if b.hand._queue and b.hand._queue[-1].deadman:
+            np.testing.assert_allclose(world.joint_positions(), before, atol=0.02)
+        return read()
+
+    b.hand.read = watched
+    b.actor.run(SessionConfig(kind="online", episodes=1, max_steps=2), b.done.append, say=said.append)
+    assert said[0].startswith("let go of the deadman") and len(b.done) == 1
 
 
 def test_a_device_that_stays_away_during_the_reset_ends_the_session(bench, new_world):

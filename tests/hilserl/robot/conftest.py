@@ -1,5 +1,6 @@
 """An SO-101 on a pseudo-terminal: LeRobot's driver, the emulated bus, and the simplest mechanics."""
 
+import contextlib
 import importlib.util
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 from lerobot.robots.so_follower import SO101FollowerConfig
 
 from hilserl.robot.arm import connect_arm
-from hilserl.robot.clock import WallClock
+from hilserl.robot.clock import Clock, WallClock
 from hilserl.robot.lerobot_arm import LeRobotArm
 from sim_pretrain.rig.feetech_bus import ServoBus
 from sim_pretrain.rig.pty_port import PtyPort
@@ -21,11 +22,12 @@ from sim_pretrain.rig.servo import write_calibration
 
 
 class FollowingPlant:
-    """Energised joints go to their goal at 20 rad/s; limp ones fall. Counts what was asked of it."""
+    """Energised joints go to their goal at 20 rad/s, as far as walls let them. Counts what was asked of it."""
 
     def __init__(self) -> None:
         self.q = np.array([0.1, -0.2, 0.3, 0.4, 0.5, 0.6])
         self.goal, self.torque = self.q.copy(), np.zeros(6, bool)
+        self.low, self.high = np.full(6, -np.inf), np.full(6, np.inf)  # walls
         self.goals_seen: list[tuple[int, float]] = []
         self.torque_seen: list[tuple[int, bool]] = []
         self._at_s, self._lock = time.monotonic(), threading.Lock()
@@ -59,7 +61,7 @@ class FollowingPlant:
         now_s = time.monotonic()
         dt, self._at_s = now_s - self._at_s, now_s
         step = np.clip(self.goal - self.q, -20 * dt, 20 * dt)
-        self.q = np.where(self.torque, self.q + step, self.q)
+        self.q = np.where(self.torque, np.clip(self.q + step, self.low, self.high), self.q)
         return self.q
 
 
@@ -72,23 +74,35 @@ class Bench:
     port: PtyPort
     config: SO101FollowerConfig
     path: str
+    folder: Path
 
-    def connect(self, **options):
-        return connect_arm(self.config, WallClock(), **options)
+    def connect(self, clock: Clock | None = None, **options):
+        return connect_arm(self.config, clock or WallClock(), **options)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+@contextlib.contextmanager
+def make_bench(folder: Path) -> Iterator[Bench]:
     plant = FollowingPlant()
     bus = ServoBus(plant)
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)  # the driver spins while it waits: the bus thread must get its turn
-    write_calibration(tmp_path / "arm.json")
-    link = tmp_path / "follower"
+    write_calibration(folder / "arm.json")
+    link = folder / "follower"
     with PtyPort(bus, link) as port:
-        config = SO101FollowerConfig(port=str(link), id="arm", calibration_dir=tmp_path)
-        yield Bench(plant, bus, port, config, str(link))
+        config = SO101FollowerConfig(port=str(link), id="arm", calibration_dir=folder)
+        yield Bench(plant, bus, port, config, str(link), folder)
     sys.setswitchinterval(interval_s)
+
+
+@pytest.fixture(scope="session")
+def new_bench() -> Callable[..., contextlib.AbstractContextManager[Bench]]:
+    return make_bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with make_bench(tmp_path) as bench:
+        yield bench
 
 
 @pytest.fixture

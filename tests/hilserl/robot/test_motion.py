@@ -1,23 +1,16 @@
-"""Planned motion: shape of the plan, the way over obstacles, and what happens on the way."""
-
-from itertools import pairwise
+"""What happens on the way to a pose, and that being there is measured."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
-from hilserl.robot.arm import JointLimits, JointReading
+from hilserl.robot.arm import ArmFault, JointLimits, JointReading
+from hilserl.robot.collision import ArmShape
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD, ee_position
-from hilserl.robot.motion import MotionRefused, move, plan, route
+from hilserl.robot.motion import move, park_pose
+from hilserl.robot.route import MotionRefused
 
 LIMITS = JointLimits(JOINT_LOW_RAD, JOINT_HIGH_RAD)
 HOME = np.array([0.0, -0.2, 0.05, 1.6, 1.57, 0.5])
-
-
-def height(q: np.ndarray) -> float:
-    return float(ee_position(q)[2])
 
 
 class FakeClock:
@@ -40,7 +33,8 @@ class FakeArm:
 
     def __init__(self, clock: FakeClock, sag_rad: float = 0.0, blocked: int | None = None) -> None:
         self.q, self.sag = HOME.copy(), np.array([0, sag_rad, sag_rad, 0, 0, 0])
-        self.goal, self.blocked, self.holds, self.goals = self.q.copy(), blocked, 0, [self.q.copy()]
+        self.goal, self.blocked, self.holds, self.rests = self.q.copy(), blocked, 0, 0
+        self.goals = [self.q.copy()]
         clock.arms.append(self)
         self._clock = clock
 
@@ -62,82 +56,12 @@ class FakeArm:
         self.holds += 1
         self.goal = self.q + self.sag
 
+    def rest(self) -> None:
+        self.rests += 1
+
     def release(self) -> None: ...
 
     def close(self) -> None: ...
-
-
-def poses() -> st.SearchStrategy[np.ndarray]:
-    unit = arrays(np.float64, 6, elements=st.floats(0, 1))
-    return unit.map(lambda u: JOINT_LOW_RAD + u * (JOINT_HIGH_RAD - JOINT_LOW_RAD))
-
-
-@given(poses(), poses(), st.floats(0.1, 3))
-def test_plan_is_speed_limited_and_ends_exactly(q_from, q_to, speed):
-    goals = plan(q_from, q_to, speed, 50.0)
-    np.testing.assert_array_equal(goals[-1], q_to)
-    steps = np.abs(np.diff(np.vstack([q_from, goals]), axis=0)) * 50.0
-    assert steps.max(initial=0) <= speed * (1 + 1e-6)
-    low, high = np.minimum(q_from, q_to), np.maximum(q_from, q_to)
-    assert (goals >= low - 1e-9).all() and (goals <= high + 1e-9).all()
-
-
-def test_plan_starts_and_ends_gently():
-    goals = plan(HOME, HOME + 1.0, 1.0, 50.0)
-    speed = np.abs(np.diff(goals[:, 0])) * 50
-    assert speed[0] < 0.05 and speed[-1] < 0.05 and speed.max() > 0.9
-
-
-@pytest.mark.parametrize("speed, rate", [(0, 50), (-1, 50), (1, 0), (float("nan"), 50)])
-def test_plan_refuses_nonsense(speed, rate):
-    with pytest.raises(ValueError):
-        plan(HOME, HOME, speed, rate)
-    with pytest.raises(ValueError):
-        plan(np.full(6, np.nan), HOME, 1.0, 50.0)
-
-
-def low_pose(pan: float, at_m: float) -> np.ndarray:
-    """A pose whose hand is at about `at_m` above the table."""
-    q = HOME.copy()
-    q[0] = pan
-    while height(q) > at_m:
-        q[1] += 0.005
-    return q
-
-
-def test_a_high_path_is_straight():
-    target = HOME + np.array([0.5, 0, 0, 0, 0, 0])
-    assert len(route(HOME, target, LIMITS, height, 0.05)) == 1
-
-
-def test_a_low_path_goes_up_over_and_down():
-    start, end = low_pose(-0.5, 0.02), low_pose(0.5, 0.02)
-    up, down, target = route(start, end, LIMITS, height, 0.06)
-    np.testing.assert_array_equal(target, end)
-    assert height(up) >= 0.06 and height(down) >= 0.06
-    between = [height(up + (down - up) * t) for t in np.linspace(0, 1, 50)]
-    assert min(between) >= 0.06
-    descent = [height(down + (end - down) * t) for t in np.linspace(0, 1, 50)]
-    assert min(descent) >= height(end) - 0.004
-
-
-@settings(max_examples=30)
-@given(st.floats(-0.6, 0.6), st.floats(-0.6, 0.6), st.floats(0.02, 0.15), st.floats(0.02, 0.15))
-def test_no_route_sweeps_low(pan_from, pan_to, from_m, to_m):
-    start, end = low_pose(pan_from, from_m), low_pose(pan_to, to_m)
-    path = [start, *route(start, end, LIMITS, height, 0.06)]
-    heights = [height(a + (b - a) * t) for a, b in pairwise(path) for t in np.linspace(0, 1, 40)]
-    assert min(heights) >= min(height(start), height(end), 0.06) - 0.004
-
-
-def test_a_target_outside_the_limits_is_refused_by_name():
-    with pytest.raises(MotionRefused, match="elbow_flex"):
-        route(HOME, HOME + np.array([0, 0, 3, 0, 0, 0]), LIMITS)
-
-
-def test_no_high_enough_path_is_refused():
-    with pytest.raises(MotionRefused, match="above the table"):
-        route(HOME, HOME - 0.1, LIMITS, height, 5.0)
 
 
 def test_move_arrives_and_says_so():
@@ -145,7 +69,10 @@ def test_move_arrives_and_says_so():
     arm = FakeArm(clock)
     target = HOME + np.array([0.5, 0.2, -0.3, 0, 0, 0.1])
     result = move(arm, clock, target, max_speed_rad_s=1.0)
-    assert result.reached and result.error_rad <= 0.02 and not result.stopped and not result.limited
+    assert result.reached and result.error_rad <= 0.01 and not result.stopped and not result.limited
+    assert result.ee_error_m == np.linalg.norm(ee_position(arm.q) - ee_position(target)) <= 0.005
+    np.testing.assert_array_equal(result.joints_rad, arm.q)
+    assert (arm.rests, arm.holds) == (1, 0)  # nobody waits for more goals, and the trimmed one stays
     np.testing.assert_allclose(arm.q[:5], target[:5], atol=0.02)
     speeds = np.abs(np.diff(np.stack(arm.goals), axis=0))[:-30] * 50
     assert speeds.max() <= 1.0 + 1e-6
@@ -178,10 +105,69 @@ def test_a_blocked_joint_ends_the_motion():
     assert arm.holds == 1
 
 
-def test_a_gripper_that_holds_something_does_not_count():
+def test_the_jaw_counts():
     clock = FakeClock()
     arm = FakeArm(clock, blocked=5)
-    assert move(arm, clock, HOME - np.array([0, 0, 0, 0, 0, 0.6])).reached
+    result = move(arm, clock, HOME + np.array([0, 0, 0, 0, 0, 0.6]))
+    assert not result.reached and "gripper is 0.600 rad off" in result.reason and arm.holds == 1
+
+
+def test_the_hand_counts_where_each_joint_alone_is_near_enough():
+    clock = FakeClock()
+    arm = FakeArm(clock, blocked=1)  # it stands 0.04 rad off: 6 mm at the hand
+    result = move(arm, clock, HOME + np.array([0, 0.04, 0, 0, 0, 0]), tolerance_rad=0.05)
+    assert not result.reached and "the hand is" in result.reason and result.ee_error_m > 0.005
+
+
+def test_an_interrupt_on_the_way_holds():
+    clock = FakeClock()
+    arm = FakeArm(clock)
+    asked = iter([False] * 5)
+
+    def should_stop() -> bool:
+        for answer in asked:
+            return answer
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        move(arm, clock, HOME - 0.2, should_stop=should_stop)
+    assert arm.holds == 1
+
+
+def test_a_fault_on_the_way_that_also_keeps_it_from_holding_comes_through():
+    clock = FakeClock()
+    arm = FakeArm(clock)
+
+    def gone(*_: object) -> None:
+        raise ArmFault("gone")
+
+    def also_gone() -> None:
+        raise ArmFault("also gone")
+
+    arm.write, arm.hold = gone, also_gone
+    with pytest.raises(ArmFault, match=r"^gone"):
+        move(arm, clock, HOME - 0.2)
+
+
+def test_a_refused_motion_moves_nothing():
+    clock = FakeClock()
+    arm = FakeArm(clock)
+    into_the_table = HOME + np.array([0, 1.2, 0, 0, 0, 0])
+    with pytest.raises(MotionRefused, match="and the table would touch"):
+        move(arm, clock, into_the_table, shape=ArmShape())
+    assert len(arm.goals) == 1 and arm.holds == 0
+
+
+def test_park_is_folded_and_keeps_the_jaw_and_the_roll():
+    shape, clock = ArmShape(), FakeClock()
+    for roll, jaw in ((1.57, -0.1), (-1.5, 1.0), (0.0, 0.3)):
+        arm = FakeArm(clock)
+        arm.q[4:] = arm.goal[4:] = roll, jaw
+        pose = park_pose(arm.q, LIMITS)
+        assert shape.clearance_m(pose) > 0.01 and ee_position(pose)[2] < 0.06
+        np.testing.assert_array_equal(pose[4:], [roll, jaw])
+        assert move(arm, clock, pose, shape=shape).reached
+    assert shape.clearance_m(park_pose(np.array([0, 0, 0, 0, 2.8, 1.0]), LIMITS)) > 0
 
 
 def test_clamped_goals_are_reported():

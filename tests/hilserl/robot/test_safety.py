@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hilserl.robot.joints import JointLimits
-from hilserl.robot.safety import clamp_box, clamp_joints, finite, leash, limit_step, safe_target
+from hilserl.robot.safety import Limit, clamp_joints, finite, grip_range, limit_change, limit_step, safe_target
 
 LOW, HIGH, LEASH = np.array([0.16, -0.14, 0.008]), np.array([0.31, 0.14, 0.20]), 0.04
 LIMITS = JointLimits(np.full(6, -1.5), np.full(6, 1.5))
@@ -33,9 +33,6 @@ def test_nan_and_infinity_are_refused_everywhere(bad, position):
     broken[position] = bad
     calls = [
         lambda: finite(broken, "x"),
-        lambda: clamp_box(broken[:3], LOW, HIGH),
-        lambda: leash(broken[:3], fine[:3], LEASH),
-        lambda: leash(fine[:3], broken[:3], LEASH),
         lambda: clamp_joints(broken, LIMITS),
         lambda: limit_step(fine, broken, 0.1),
         lambda: target_of(broken[:3], fine[:3], fine[:3]),
@@ -45,16 +42,6 @@ def test_nan_and_infinity_are_refused_everywhere(bad, position):
     for call in calls:
         with pytest.raises(ValueError, match="finite"):
             call()
-
-
-@given(points(), points())
-def test_clamps_are_idempotent_and_stay_inside(p, measured):
-    boxed = clamp_box(p, LOW, HIGH)
-    assert (boxed >= LOW).all() and (boxed <= HIGH).all()
-    np.testing.assert_array_equal(clamp_box(boxed, LOW, HIGH), boxed)
-    leashed = leash(p, measured, LEASH)
-    assert np.abs(leashed - measured).max() <= LEASH + 1e-12
-    np.testing.assert_array_equal(leash(leashed, measured, LEASH), leashed)
 
 
 @given(points(5, 6), points(5, 6), st.floats(0, 1))
@@ -68,14 +55,47 @@ def test_joint_clamps(previous, goal, max_step):
     np.testing.assert_array_equal(limit_step(previous, stepped, max_step), stepped)
 
 
+@given(points(1, 6), points(1, 6), st.floats(0, 1))
+def test_speeding_up_is_limited_and_braking_is_not(step, previous, max_change):
+    allowed = limit_change(step, previous, max_change)
+    assert (np.abs(allowed) <= np.abs(step)).all() and (allowed * step >= 0).all()
+    along = np.where(allowed * previous > 0, np.abs(previous), 0.0)  # speed that it has in that direction already
+    assert (np.abs(allowed) <= along + max_change + 1e-12).all()
+    slower = previous * 0.3
+    np.testing.assert_array_equal(limit_change(slower, previous, max_change), slower)
+    np.testing.assert_array_equal(limit_change(0 * step, previous, max_change), 0 * step)
+
+
+FREE = (-np.inf, np.inf)
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 5))
+def test_a_jaw_that_pulls_too_much_goes_no_further_that_way(goal, measured, current):
+    low, high = grip_range(goal, measured, current, 1.0, FREE)
+    kept = np.clip(goal, low, high)
+    if current <= 1.0:
+        assert (low, high) == FREE
+    else:
+        assert abs(kept - measured) * current == pytest.approx(abs(goal - measured), abs=1e-9)  # the share it may draw
+        away = 1.0 if goal < measured else -1.0
+        assert np.clip(measured + away, low, high) == measured + away
+
+
+def test_a_grip_is_kept_until_the_object_is_gone():
+    held = grip_range(-0.17, 0.3, 1.3, 1.0, FREE)
+    assert held == (pytest.approx(0.3 - 0.47 / 1.3), np.inf)
+    assert grip_range(held[0], 0.3, 0.99, 1.0, held) == held
+    assert grip_range(held[0], held[0], 0.1, 1.0, held) == FREE
+
+
 @given(points().map(inside), points(0.02), points(0.04))
 def test_target_stays_in_box_and_on_the_leash(previous, delta, lead):
     measured = previous - lead
-    target, executed, limited = target_of(previous, delta, measured)
+    target, executed, bit = target_of(previous, delta, measured)
     assert (target >= LOW).all() and (target <= HIGH).all()
     assert np.abs(target - measured).max() <= LEASH + 1e-9
     np.testing.assert_allclose(target, previous + executed, atol=1e-12)
-    assert limited == (np.abs(executed - delta).max() > 1e-9)
+    assert bool(bit) == (np.abs(executed - delta).max() > 1e-9)
 
 
 @given(points(), points(0.05), points())
@@ -113,13 +133,15 @@ def test_a_blocked_arm_slides():
     """Pushing down into the table at full leash still lets the hand move sideways."""
     measured = np.array([0.25, 0.0, 0.1])
     target = measured - [0, 0, LEASH]
-    _, executed, limited = target_of(target, np.array([0.01, 0.0, -0.01]), measured)
-    assert executed[0] == pytest.approx(0.01) and limited
+    _, executed, bit = target_of(target, np.array([0.01, 0.0, -0.01]), measured)
+    assert executed[0] == pytest.approx(0.01) and bit == (Limit.LEASH,)
     assert executed[2] == 0.0
 
 
 def test_an_allowed_command_passes_untouched():
-    target, executed, limited = target_of(np.array([0.2, 0.0, 0.1]), np.full(3, 0.01), np.array([0.2, 0, 0.1]))
+    target, executed, bit = target_of(np.array([0.2, 0.0, 0.1]), np.full(3, 0.01), np.array([0.2, 0, 0.1]))
     np.testing.assert_allclose(target, [0.21, 0.01, 0.11])
     np.testing.assert_allclose(executed, 0.01)
-    assert not limited
+    assert bit == ()
+    low = np.array([0.2, 0.0, LOW[2]])
+    assert target_of(low, np.array([0.0, 0.0, -0.01]), low)[2] == (Limit.WORKSPACE,)  # the table

@@ -1,0 +1,155 @@
+"""The person and the authority, as the actor meets them: decisions, and every wait in which the arm does not act."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from hilserl.loop.env import ArmEnv, sample_start
+from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped
+from hilserl.robot.bus import ArmFault
+from hilserl.robot.cameras import CameraFault
+from hilserl.robot.fault import RobotFault
+from hilserl.robot.motion import MotionResult
+from teleop.authority import Authority, Inputs, moves, step
+from teleop.inputs import Button, Operator, OperatorState, Prompt
+
+RETRY_S = 0.5  # between two attempts to reach silent hardware
+WAIT_S = 0.02  # between two looks at the operator while nothing moves
+
+
+class Control:
+    """Who is in control of one arm, in one session at a time."""
+
+    def __init__(self, env: ArmEnv, operator: Operator) -> None:
+        self._env, self._operator, self.authority = env, operator, Authority.HOLDING
+        self._session = SessionConfig(kind="", episodes=0)
+        self._say: Callable[[str], None] = lambda _: None
+
+    def begin(self, session: SessionConfig, say: Callable[[str], None]) -> None:
+        """Decide by this session's rules from now on; `say` is given a few words whenever something changes."""
+        self._session, self._say = session, say
+
+    def read(self) -> OperatorState:
+        """Return what the person's hands do."""
+        return self._operator.read()
+
+    def decide(
+        self, state: OperatorState, *, running: bool = False, fault: RobotFault | None = None, **events: bool
+    ) -> None:
+        """Ask the authority who is in control now; `events` are reset_requested, reset_done and the like."""
+        inputs = Inputs(
+            drives=self._session.drives,
+            may_take_over=self._session.may_take_over or self._session.drives == "human",
+            operator_ok=state.connected,
+            bus_ok=not isinstance(fault, ArmFault),  # a silent bus or camera raises out of the tick
+            camera_ok=not isinstance(fault, CameraFault),
+            running=running,
+            deadman=state.deadman,
+            stop=Button.STOP in state.pressed,
+            start=running and Button.START in state.pressed,
+            rearm=Button.REARM in state.pressed,
+            **events,
+        )
+        before, decision = self.authority, step(self.authority, inputs)
+        self.authority = decision.authority
+        if self.authority is not before:
+            self._say(decision.reason)
+
+    def announce(self) -> None:
+        """Tell the person's device who is in control."""
+        prompts = {
+            Authority.HUMAN: Prompt.HUMAN_IN_CONTROL,
+            Authority.POLICY: Prompt.POLICY_IN_CONTROL,
+            Authority.STOPPED: Prompt.STOPPED,
+        }
+        if self.authority in prompts:
+            self._operator.tell(prompts[self.authority], gripper=float(self._env.hold_action()[3]))
+
+    def warn(self, words: str) -> None:
+        """Tell the person at once that what is recorded is odd."""
+        self._say(words)
+        self._operator.tell(Prompt.RECORDING, words=words)
+
+    def wait_until(self, ready: Callable[[], bool], words: str) -> None:
+        """Hold, and say what for, until `ready`; STOP counts meanwhile."""
+        if not ready():
+            self._say(words)
+        while not ready():
+            self.decide(self.read())
+            time.sleep(WAIT_S)
+
+    def reset(self, index: int) -> MotionResult:
+        """Planned, checked, speed-limited move to the start pose of episode `index`, verified by measurement.
+
+        Whatever the person does stops it; it goes on from there when Start is pressed.
+        """
+        start_m = sample_start(self._env.task, np.random.default_rng([self._session.seed, index]))
+        while True:
+            self._wait(lambda state: not state.deadman, "let go of the deadman, and the arm moves to its start pose")
+            self.decide(self.read(), reset_requested=True)
+            result = self._env.move_to_start(start_m, self._interrupted)
+            if result.reached:
+                self.decide(OperatorState(stamp_s=time.monotonic()), reset_done=True)
+                return result
+            if moves(self.authority):  # nobody interrupted it
+                raise SessionStopped(f"the reset failed: {result.reason}. The arm holds; clear its way. {GO_ON}")
+            self._wait(lambda state: bool(state.pressed & {Button.START, Button.REARM}))
+
+    def wait_for_start(self, index: int) -> OperatorState:
+        """Ask for the object and wait for the button, as long as it takes; the arm holds meanwhile."""
+        self._operator.tell(Prompt.PLACE_OBJECT, episode=index, kind=self._session.kind)
+        self._say(Prompt.PLACE_OBJECT)
+        return self._wait(lambda state: state.pressed == {Button.START}, for_ever=True)
+
+    def wait_for_hardware(self, fault: RobotFault) -> None:
+        """Hold until arm and cameras answer again; after `give_up_s`, raise the fault that there is by then."""
+        since_s = time.monotonic()
+        self._say(f"holding until the {'arm answers' if isinstance(fault, ArmFault) else 'cameras answer'} again")
+        while True:
+            self.decide(self.read(), fault=fault)
+            try:
+                if isinstance(fault, ArmFault):
+                    self._env.arm.reconnect()
+                self._env.begin()
+                return
+            except RobotFault as still:
+                fault = still
+            if time.monotonic() - since_s > self._session.give_up_s:
+                raise fault
+            self._env.clock.sleep_until_s(self._env.clock.now_s() + RETRY_S)
+
+    def _interrupted(self) -> bool:
+        state = self.read()
+        self.decide(state, interrupted=state.deadman or bool(state.pressed))
+        return not moves(self.authority)
+
+    def _wait(self, until: Callable[[OperatorState], bool], words: str = "", for_ever: bool = False) -> OperatorState:
+        """Hold until the person does something; never while stopped, or without a device.
+
+        Raises:
+            SessionStopped: nothing came for `give_up_s`; with `for_ever` only when the device is gone for so long.
+        """
+        since_s, said = time.monotonic(), False
+        while True:
+            state = self.read()
+            self.decide(state)
+            if self.authority is not Authority.STOPPED and state.connected and until(state):
+                return state
+            if words and not said:
+                self._say(words)
+                said = True
+            if for_ever and state.connected:
+                since_s = time.monotonic()
+            if time.monotonic() - since_s > self._session.give_up_s:
+                raise SessionStopped(f"{self._what_is_missing(state)} {GO_ON}")
+            time.sleep(WAIT_S)
+
+    def _what_is_missing(self, state: OperatorState) -> str:
+        if not state.connected:
+            return DEVICE_GONE
+        if self.authority is Authority.STOPPED:
+            return "STOP was pressed and not re-armed; the arm holds its pose."
+        return "the motion to the start pose was interrupted and not resumed; the arm holds its pose."

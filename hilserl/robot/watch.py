@@ -1,0 +1,81 @@
+"""What changes slowly in the servos, looked at in turn: one register of one motor a time, so that it costs little."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+
+import numpy as np
+
+from hilserl.robot.bus import ArmFault
+from hilserl.robot.kinematics import JOINTS
+
+WARM_C, HOT_C = 55, 65  # at 70 the servo itself lets go
+MAX_LAG_RAD = 0.5  # a body joint that is further from its goal is blocked, or has lost its force
+LAG_S = 0.5  # for this long
+LOOK_S = 0.1  # between two looks; each reads one motor
+OVERDUE_S = 0.5  # nothing has been looked at for this long: nothing moves
+_AMPERE = 0.0065  # per unit of Present_Current
+_JAW, _HEAT = "Present_Current", "Present_Temperature"
+_LOOKS = tuple(look for joint in JOINTS for look in ((_JAW, "gripper"), (_HEAT, joint)))  # the jaw every other time
+logger = logging.getLogger(__name__)
+
+
+class ServoWatch:
+    """Temperature and following of every joint, current of the jaw. A motor's own alarm raises out of `read`."""
+
+    def __init__(self, read: Callable[[str, str], int]) -> None:
+        """Look with `read(register, joint)`; it raises ArmFault when the motor reports overload or the like."""
+        self._read, self._turn = read, itertools.cycle(_LOOKS)
+        self._looked_s, self._behind_s = -np.inf, np.inf
+        self._warm: dict[str, int] = {}  # joint: degrees Celsius
+        self._hot: set[str] = set()
+        self.jaw_current_a = 0.0
+
+    def look(self, now_s: float, every_s: float = LOOK_S) -> None:
+        """Read the register whose turn it is, unless the last look was less than `every_s` ago.
+
+        Raises:
+            ArmFault: a motor is hot, until it is no longer even warm; or it reports an alarm of its own.
+        """
+        if now_s - self._looked_s >= every_s:
+            self._looked_s = now_s
+            register, joint = next(self._turn)
+            value = self._read(register, joint)
+            if register == _JAW:
+                self.jaw_current_a = (value & 0x7FFF) * _AMPERE
+            else:
+                self._feel(joint, value)
+        if self._hot:
+            found = ", ".join(f"{joint} {self._warm[joint]} °C" for joint in sorted(self._hot))
+            raise ArmFault(
+                f"too hot: {found}. The arm holds, and goes on below {WARM_C} °C. To let it cool faster, end the "
+                "session, support the arm and take its force out with: hilserl unlock"
+            )
+
+    def follow(self, goal_rad: np.ndarray | None, measured_rad: np.ndarray, now_s: float) -> None:
+        """Compare goal [6] and measured [6] joints; ArmFault when one has been far behind for a while."""
+        lag_rad = np.zeros(5) if goal_rad is None else np.abs(goal_rad - measured_rad)[:5]  # the jaw may be stopped
+        worst = int(np.argmax(lag_rad))
+        if lag_rad[worst] <= MAX_LAG_RAD:
+            self._behind_s = np.inf
+            return
+        self._behind_s = min(self._behind_s, now_s)
+        if now_s - self._behind_s >= LAG_S:
+            self._behind_s = np.inf
+            raise ArmFault(
+                f"{JOINTS[worst]} is {lag_rad[worst]:.2f} rad from where it was told to be: blocked, or without force. "
+                "The arm holds where it is. Clear its way, check its cable and power supply, then go on"
+            )
+
+    def _feel(self, joint: str, celsius: int) -> None:
+        if celsius < WARM_C:
+            self._warm.pop(joint, None)
+            self._hot.discard(joint)
+            return
+        if joint not in self._warm:
+            logger.warning("%s is warm: %d °C; at %d the arm holds. Let it rest a while", joint, celsius, HOT_C)
+        self._warm[joint] = celsius
+        if celsius >= HOT_C:
+            self._hot.add(joint)
