@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import torch
@@ -21,6 +21,9 @@ from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.robot.arm import connect_arm
 from hilserl.robot.cameras import open_cameras
 from hilserl.robot.clock import Clock, SharedClock, WallClock
+from teleop.buttons import WithButtons
+from teleop.inputs import Operator
+from teleop.keyboard import KeyboardConfig
 
 
 @contextlib.contextmanager
@@ -31,6 +34,7 @@ def open_actor(
     policy: PolicyRunner | None = None,
     detector: SuccessDetector | None = None,
     keep_native: bool = False,
+    seen_by: Callable[[Operator], Operator] = lambda operator: operator,
 ) -> Iterator[Actor]:
     """Open store, operator, arm and cameras, and close them whatever happens; the arm is left holding.
 
@@ -40,13 +44,25 @@ def open_actor(
     clock: Clock = WallClock() if args.clock is None else SharedClock(args.clock)
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(EpisodeStore.create_or_open(args.output_dir / "store", task))
-        operator = args.teleop.connect()
+        operator = seen_by(connect_operator(args))
         stack.callback(operator.close)
         period_s = 1.0 / (task.rate_hz * task.inner_steps)
         arm = stack.enter_context(connect_arm(args.robot, clock, write_period_s=period_s))
         frames = stack.enter_context(open_cameras(args.robot.cameras))
         env = ArmEnv(arm, frames, clock, task, keep_native=keep_native)
         yield Actor(env, operator, store, policy=policy, detector=detector)
+
+
+def connect_operator(args: ArmArgs) -> Operator:
+    """Open the person's device, with the terminal's keys beside it if that was asked for."""
+    device = args.teleop.connect()
+    if not args.keys:
+        return device
+    try:
+        return WithButtons(device, KeyboardConfig().connect())
+    except BaseException:
+        device.close()
+        raise
 
 
 def read_detector(args: ClassifierArgs, task: TaskSpec) -> SuccessDetector | None:

@@ -21,7 +21,7 @@ from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopp
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.cameras import CameraFault
 from hilserl.robot.fault import RobotFault
-from teleop.authority import Authority, Inputs, moves, step
+from teleop.authority import PROMPTS, Authority, Inputs, moves, step
 from teleop.inputs import Button, Operator, OperatorState, Prompt
 
 RETRY_S = 0.5  # between two attempts to reach silent hardware
@@ -80,7 +80,7 @@ class Actor:
                 if not ready():
                     say("the arm holds while the learner catches up")
                 while not ready():
-                    self._decide(session, self._operator.read(), running=False)
+                    self._decide(session, self._ask_operator(), running=False)
                     time.sleep(WAIT_S)
                 try:
                     episode = self._episode(session, index, committer)
@@ -115,7 +115,7 @@ class Actor:
         try:
             outcome = self._drive(session, first, steps, journal.add, state)
         finally:
-            episode = finished(first, steps, meta, outcome)
+            episode = finished(first, steps, meta, outcome if session.keep else None)
             if episode is None:
                 journal.discard()
             else:
@@ -155,7 +155,7 @@ class Actor:
                 self._operator.tell(Prompt.LIMIT)
             observation = step.observation
             verdict = self._detector.step(observation) if self._detector else Verdict(float("nan"), False)
-            state = self._operator.read()
+            state = self._ask_operator()
             if Button.STOP in state.pressed:  # latched at once: this tick may be the last of the episode
                 self._decide(session, state, running=True)
                 self._announce()
@@ -204,10 +204,10 @@ class Actor:
 
     def _reset(self, session: SessionConfig, index: int) -> None:
         """Planned, speed-limited, height-checked move to this episode's start pose, verified by measurement."""
-        self._decide(session, self._operator.read(), running=False, reset_requested=True)
+        self._decide(session, self._ask_operator(), running=False, reset_requested=True)
 
         def interrupted() -> bool:
-            self._decide(session, self._operator.read(), running=False)
+            self._decide(session, self._ask_operator(), running=False)
             return not moves(self._authority)
 
         start_m = sample_start(self._env.task, np.random.default_rng([session.seed, index]))
@@ -224,7 +224,7 @@ class Actor:
         self._operator.tell(Prompt.PLACE_OBJECT, episode=index, kind=session.kind)
         self._say(Prompt.PLACE_OBJECT)
         while True:
-            state = self._operator.read()
+            state = self._ask_operator()
             if self._authority is Authority.HOLDING and state.connected and state.pressed == {Button.START}:
                 return state
             self._decide(session, state, running=False)
@@ -236,7 +236,7 @@ class Actor:
         """Hold: after STOP until Start was held for a second, without the operator's device until it is back."""
         since_s = time.monotonic()
         while True:
-            state = self._operator.read()
+            state = self._ask_operator()
             self._decide(session, state, running=False)
             if self._authority is not Authority.STOPPED and state.connected:
                 return
@@ -250,7 +250,7 @@ class Actor:
         since_s = time.monotonic()
         self._say(f"holding until the {'arm answers' if isinstance(fault, ArmFault) else 'cameras answer'} again")
         while True:
-            self._decide(session, self._operator.read(), running=False, fault=fault)
+            self._decide(session, self._ask_operator(), running=False, fault=fault)
             try:
                 if isinstance(fault, ArmFault):
                     self._env.arm.reconnect()
@@ -261,6 +261,11 @@ class Actor:
             if time.monotonic() - since_s > session.give_up_s:
                 raise fault
             self._env.clock.sleep_until_s(self._env.clock.now_s() + RETRY_S)
+
+    def _ask_operator(self) -> OperatorState:
+        """Show the operator's device where the arm is, and return what the hands do."""
+        self._operator.follow(self._env.follower(human=self._authority is Authority.HUMAN))
+        return self._operator.read()
 
     def _decide(
         self,
@@ -291,10 +296,5 @@ class Actor:
             self._say(decision.reason)
 
     def _announce(self) -> None:
-        prompts = {
-            Authority.HUMAN: Prompt.HUMAN_IN_CONTROL,
-            Authority.POLICY: Prompt.POLICY_IN_CONTROL,
-            Authority.STOPPED: Prompt.STOPPED,
-        }
-        if self._authority in prompts:
-            self._operator.tell(prompts[self._authority], gripper=float(self._env.hold_action()[3]))
+        if self._authority in PROMPTS:
+            self._operator.tell(PROMPTS[self._authority], gripper=float(self._env.hold_action()[3]))

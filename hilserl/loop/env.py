@@ -16,6 +16,7 @@ from hilserl.robot.clock import Clock
 from hilserl.robot.kinematics import ee_position, inverse
 from hilserl.robot.motion import MotionResult, move
 from hilserl.robot.safety import finite, safe_target
+from teleop.inputs import Follower
 
 UNREACHABLE_M = 0.005  # IK that ends further away than this moves nothing
 CLEAR_M = 0.03  # a reset passes no lower than this
@@ -115,7 +116,7 @@ class ArmEnv:
 
     def move_to_start(self, start_m: np.ndarray, should_stop: Callable[[], bool]) -> MotionResult:
         """Planned, speed-limited, height-checked motion to a start pose, end effector at `start_m` [3]; verified."""
-        return move(
+        result = move(
             self.arm,
             self.clock,
             start_joints(self.task, start_m),
@@ -125,6 +126,13 @@ class ArmEnv:
             should_stop=should_stop,
             rate_hz=self.task.rate_hz * self.task.inner_steps,
         )
+        self._joints = self.arm.read().positions_rad
+        return result
+
+    def follower(self, *, human: bool) -> Follower:
+        """Return the arm, as last measured, for a device that moves along with it."""
+        limits = np.stack([self.arm.limits.low_rad, self.arm.limits.high_rad])
+        return Follower(self._joints, limits, self._target, float(self._action[3]), self.task.action, human)
 
     def hold_action(self) -> np.ndarray:
         """Return the action [4] that moves nothing and keeps the gripper."""
