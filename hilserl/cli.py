@@ -30,6 +30,7 @@ COMMANDS = {
         "Run the whole loop on an emulated arm with a scripted operator; needs no hardware.",
     ),
     "rig": Command("sim_pretrain.rig.rig", "Start an emulated SO-101 behind a serial port, with cameras."),
+    "rig ask": Command("sim_pretrain.rig.client", "Do something to a running rig: move the leader, press, unplug."),
     "pretrain": Command(
         "sim_pretrain.pretrain", "Make the policy in simulation (`--method=distill`); needs no hardware."
     ),
@@ -38,6 +39,10 @@ COMMANDS = {
     ),
     "setup camera-fit": Command(
         "sim_pretrain.camera_fit.command", "Find the wrist camera's mount and field of view from frames of a board."
+    ),
+    "teleop": Command(
+        "hilserl.commands.teleop",
+        "Practise with gamepad or leader; nothing is recorded. Without an arm: see the device.",
     ),
     "record": Command(
         "hilserl.commands.record",

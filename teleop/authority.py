@@ -13,6 +13,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal
 
+from teleop.inputs import Prompt
+
 
 class Authority(StrEnum):
     """Who may move the arm right now."""
@@ -142,6 +144,15 @@ class Decision:
 
     authority: Authority
     reason: str
+
+
+PROMPTS: Mapping[Authority, Prompt] = MappingProxyType(  # what the person is told when it becomes so
+    {
+        Authority.HUMAN: Prompt.HUMAN_IN_CONTROL,
+        Authority.POLICY: Prompt.POLICY_IN_CONTROL,
+        Authority.STOPPED: Prompt.STOPPED,
+    }
+)
 
 
 def moves(authority: Authority) -> bool:

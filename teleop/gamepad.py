@@ -10,7 +10,7 @@ from typing import Any
 
 from data.errors import UserError
 from teleop import haptics
-from teleop.inputs import Operator, OperatorConfig, OperatorState, Prompt
+from teleop.inputs import Follower, Operator, OperatorConfig, OperatorState, Prompt
 from teleop.pad_mapping import AXES, BUTTONS, PadFeel, PadMap, PadMemory, PadReading, interpret
 
 
@@ -86,6 +86,9 @@ class Gamepad:
         if prompt is Prompt.HUMAN_IN_CONTROL and isinstance(gripper, (int, float)) and -1 <= gripper <= 1:
             self._gripper = float(gripper)
         self._rumbles.ask(haptics.pattern(prompt, details), time.monotonic())
+
+    def follow(self, follower: Follower) -> None:
+        """Nothing moves along with the arm."""
 
     def close(self) -> None:
         """Release the pad and SDL; a second call does nothing, and later reads say `connected=False`."""

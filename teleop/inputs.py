@@ -9,6 +9,8 @@ from typing import Protocol
 import draccus
 import numpy as np
 
+from data.spec import ActionSpec
+
 
 class Button(Enum):
     """Edges: each is reported once per press, also when it was shorter than a tick."""
@@ -45,6 +47,19 @@ class OperatorState:
     gripper: float = 1.0  # absolute command in [-1 closed, 1 open]; keeps its value while untouched
     success_held: bool = False  # the success button is down right now
     pressed: frozenset[Button] = frozenset()  # edges since the last reading
+    note: str = ""  # what the device itself does or waits for, in words for the person
+
+
+@dataclass(frozen=True)
+class Follower:
+    """The arm as a device sees it that moves along with it."""
+
+    joints_rad: np.ndarray  # [6] measured
+    limits_rad: np.ndarray  # [2, 6] lowest and highest angle by its calibration
+    target_m: np.ndarray  # [3] commanded end effector, base frame
+    gripper: float  # last executed gripper command
+    action: ActionSpec  # what a unit of `OperatorState.move` is
+    human: bool  # the person drives
 
 
 class Operator(Protocol):
@@ -55,6 +70,13 @@ class Operator(Protocol):
 
     def tell(self, prompt: Prompt, **details: str | float | int) -> None:
         """Inform the person; must not block and must not raise."""
+
+    def follow(self, follower: Follower) -> None:
+        """See where the arm is, before each `read`; must not block.
+
+        Raises:
+            UserError: at the first call, before anything moves: device and arm do not fit together.
+        """
 
     def close(self) -> None:
         """Release the device."""

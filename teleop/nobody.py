@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from teleop.inputs import Button, Operator, OperatorConfig, OperatorState, Prompt
+from teleop.inputs import Button, Follower, Operator, OperatorConfig, OperatorState, Prompt
 
 
 @OperatorConfig.register_subclass("none")
@@ -38,6 +38,9 @@ class Nobody:
         """Answer the prompt to place the object; the others need no answer."""
         if prompt is Prompt.PLACE_OBJECT:
             self._start = True
+
+    def follow(self, follower: Follower) -> None:
+        """Nothing moves along with the arm."""
 
     def close(self) -> None:
         """Nothing to release."""

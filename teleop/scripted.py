@@ -20,7 +20,7 @@ import numpy as np
 
 from data.errors import UserError
 from teleop.expert import ExpertConfig, lift
-from teleop.inputs import Button, OperatorConfig, OperatorState, Prompt
+from teleop.inputs import Button, Follower, OperatorConfig, OperatorState, Prompt
 from teleop.show import Show
 
 logger = logging.getLogger(__name__)
@@ -130,6 +130,9 @@ class ScriptedOperator:
                 self._eyes.ask(op="end", tag=str(details["uuid"]))
         except (ConnectionError, ValueError) as error:
             logger.warning("%s", error)  # when the rig is gone, the next reading says "not connected"
+
+    def follow(self, follower: Follower) -> None:
+        """Do nothing: it sees the truth."""
 
     def close(self) -> None:
         """Close the socket."""

@@ -20,7 +20,10 @@ from teleop.inputs import OperatorConfig
 DEVICES = (
     "lerobot.robots.so_follower",
     "lerobot.cameras.opencv",
+    "hilserl.robot.leader_arm",
     "teleop.gamepad",
+    "teleop.keyboard",
+    "teleop.virtual_pad",
     "teleop.scripted",
     "teleop.nobody",
 )
@@ -47,12 +50,13 @@ class ArmArgs:
     """What every command that moves an arm needs."""
 
     robot: RobotConfig  # as in LeRobot: --robot.type=so101_follower --robot.port=... --robot.id=...
-    teleop: OperatorConfig  # who can stop it: --teleop.type=gamepad; "none" has to be asked for
+    teleop: OperatorConfig  # who can stop it: --teleop.type=gamepad or so101_leader; "none" has to be asked for
     output_dir: Path  # run directory; its store is created on first use
     task: str = "lift"  # lift, bowl or paper, or the path of a task spec as JSON
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
     give_up_s: float = 60.0  # arm, camera or pad may stay silent this long before the session ends; the arm holds
+    keys: bool = False  # this terminal's keys label, pause and stop, too, beside the device
 
     def read_task(self) -> TaskSpec:
         """Return the task spec to use."""
@@ -66,6 +70,14 @@ class RecordArgs(ArmArgs):
     purpose: Literal["classifier", "demo"] = "classifier"  # classifier: success does not end the episode
     episodes: int = 20  # the store is filled up to this many
     keep_native: bool = False  # keep whole camera frames, too (640x480: 0.9 MB each): crop and size can change later
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeleopArgs(ArmArgs):
+    """`hilserl teleop`: practise with a device; with --robot flags on the arm, else it only shows the device."""
+
+    robot: RobotConfig | None = None  # type: ignore[assignment]  # the arm to drive; none: only the device is shown
+    output_dir: Path = Path()  # not used: nothing is recorded
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ STOP_S = 30.0  # for a last checkpoint or a last commit
 
 
 def start(command: Sequence[str], log: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start `hilserl COMMAND ...`; output goes to the terminal, or to `log`.
+    """Start `hilserl COMMAND ...`; it has the terminal and its keys, or writes to `log`.
 
     When this process dies, however it dies, the child gets SIGTERM (Linux): a learner saves, an actor holds.
     """
@@ -26,7 +26,7 @@ def start(command: Sequence[str], log: Path | None = None) -> subprocess.Popen[b
             stack.enter_context(output)
         return subprocess.Popen(
             [sys.executable, "-m", "hilserl.cli", *command],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if output else None,
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children one after the other

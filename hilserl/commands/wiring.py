@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +25,9 @@ from hilserl.robot.cameras import open_cameras
 from hilserl.robot.clock import STANDS_STILL_S, Clock, SharedClock, WallClock
 from hilserl.robot.heartbeat import guarded
 from hilserl.robot.lerobot_arm import LeRobotArm
+from teleop.buttons import WithButtons
+from teleop.inputs import Operator
+from teleop.keyboard import KeyboardConfig
 
 HANG_S = 2.0  # a control loop that sends nothing for this long hangs; the worst tick on busy cores was late by 0.1
 
@@ -37,6 +40,7 @@ def open_actor(
     policy: PolicyRunner | None = None,
     detector: SuccessDetector | None = None,
     keep_native: bool = False,
+    seen_by: Callable[[Operator], Operator] = lambda operator: operator,
 ) -> Iterator[Actor]:
     """Open store, operator, arm and cameras, and close them whatever happens; the arm is left holding.
 
@@ -46,13 +50,25 @@ def open_actor(
     clock: Clock = WallClock() if args.clock is None else SharedClock(args.clock)
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(EpisodeStore.create_or_open(args.output_dir / "store", task))
-        operator = args.teleop.connect()
+        operator = seen_by(connect_operator(args))
         stack.callback(operator.close)
         period_s = 1.0 / (task.rate_hz * task.inner_steps)
         arm = stack.enter_context(open_arm(args.robot, clock, args.output_dir, write_period_s=period_s))
         frames = stack.enter_context(open_cameras(args.robot.cameras))
         env = ArmEnv(arm, frames, clock, task, keep_native=keep_native)
         yield Actor(env, operator, store, policy=policy, detector=detector)
+
+
+def connect_operator(args: ArmArgs) -> Operator:
+    """Open the person's device, with the terminal's keys beside it if that was asked for."""
+    device = args.teleop.connect()
+    if not args.keys:
+        return device
+    try:
+        return WithButtons(device, KeyboardConfig().connect())
+    except BaseException:
+        device.close()
+        raise
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ class Actor:
             outcome = self._drive(session, first, steps, diary, journal.add, state)
         finally:
             meta = replace(meta, notes={**meta.notes, **diary.notes()})
-            episode = finished(first, steps, meta, outcome)
+            episode = finished(first, steps, meta, outcome if session.keep else None)
             if episode is None:
                 journal.discard()
             else:

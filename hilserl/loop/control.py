@@ -13,7 +13,7 @@ from hilserl.robot.bus import ArmFault
 from hilserl.robot.cameras import CameraFault
 from hilserl.robot.fault import RobotFault
 from hilserl.robot.motion import MotionResult
-from teleop.authority import Authority, Inputs, moves, step
+from teleop.authority import PROMPTS, Authority, Inputs, moves, step
 from teleop.inputs import Button, Operator, OperatorState, Prompt
 
 RETRY_S = 0.5  # between two attempts to reach silent hardware
@@ -33,7 +33,8 @@ class Control:
         self._session, self._say = session, say
 
     def read(self) -> OperatorState:
-        """Return what the person's hands do."""
+        """Show the person's device where the arm is, and return what the hands do."""
+        self._operator.follow(self._env.follower(human=self.authority is Authority.HUMAN))
         return self._operator.read()
 
     def decide(
@@ -60,13 +61,8 @@ class Control:
 
     def announce(self) -> None:
         """Tell the person's device who is in control."""
-        prompts = {
-            Authority.HUMAN: Prompt.HUMAN_IN_CONTROL,
-            Authority.POLICY: Prompt.POLICY_IN_CONTROL,
-            Authority.STOPPED: Prompt.STOPPED,
-        }
-        if self.authority in prompts:
-            self._operator.tell(prompts[self.authority], gripper=float(self._env.hold_action()[3]))
+        if self.authority in PROMPTS:
+            self._operator.tell(PROMPTS[self.authority], gripper=float(self._env.hold_action()[3]))
 
     def warn(self, words: str) -> None:
         """Tell the person at once that what is recorded is odd."""

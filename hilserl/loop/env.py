@@ -19,6 +19,7 @@ from hilserl.robot.collision import ArmShape
 from hilserl.robot.kinematics import ee_position, inverse
 from hilserl.robot.motion import MotionResult, move
 from hilserl.robot.safety import Limit, finite, safe_target
+from teleop.inputs import Follower
 
 UNREACHABLE_M = 0.005  # IK that ends further away than this moves nothing
 GRIPPER_PLAY = 0.05  # of a command in [-1, 1]: a hand or a trigger that trembles moves nothing
@@ -125,7 +126,7 @@ class ArmEnv:
 
     def move_to_start(self, start_m: np.ndarray, should_stop: Callable[[], bool]) -> MotionResult:
         """Planned, checked, speed-limited motion to a start pose, end effector at `start_m` [3]; verified."""
-        return move(
+        result = move(
             self.arm,
             self.clock,
             start_joints(self.task, start_m),
@@ -134,6 +135,13 @@ class ArmEnv:
             should_stop=should_stop,
             rate_hz=self.task.rate_hz * self.task.inner_steps,
         )
+        self._joints = self.arm.read().positions_rad
+        return result
+
+    def follower(self, *, human: bool) -> Follower:
+        """Return the arm, as last measured, for a device that moves along with it."""
+        limits = np.stack([self.arm.limits.low_rad, self.arm.limits.high_rad])
+        return Follower(self._joints, limits, self._target, float(self._action[3]), self.task.action, human)
 
     @cached_property
     def _shape(self) -> ArmShape:

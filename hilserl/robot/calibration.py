@@ -99,7 +99,7 @@ def differences(file: Mapping[str, MotorCalibration], motors: Mapping[str, Motor
 
 
 def require_calibration_file(robot: Any) -> None:
-    """Raise ArmFault unless a LeRobot follower has loaded a usable calibration file."""
+    """Raise ArmFault unless a LeRobot follower or leader has loaded a usable calibration file."""
     found = problems(robot.calibration) if robot.calibration else ["there is no such file (or it is empty)"]
     if found:
         raise ArmFault(
@@ -109,17 +109,24 @@ def require_calibration_file(robot: Any) -> None:
 
 
 def require_same_calibration(robot: Any) -> None:
-    """Raise ArmFault unless the motors of a connected follower hold what its calibration file says."""
+    """Raise ArmFault unless the motors of a connected follower or leader hold what its calibration file says."""
     if not robot.bus.is_calibrated:
-        lines = differences(robot.calibration, robot.bus.read_calibration())
+        option, lines = _option(robot), differences(robot.calibration, robot.bus.read_calibration())
         raise ArmFault(
             f"calibration file {robot.calibration_fpath} is not that of the arm on {robot.config.port}, so "
             "angles would be wrong:\n  " + "\n  ".join(lines) + "\nIs it the wrong file or port? Give the right "
-            "--robot.id or --robot.port. Is it the right one? Write it to the motors (press Enter there) or "
+            f"--{option}.id or --{option}.port. Is it the right one? Write it to the motors (press Enter there) or "
             f"calibrate anew: {_calibrate_command(robot)}"
         )
 
 
 def _calibrate_command(robot: Any) -> str:
-    where = f"--robot.port={robot.config.port} --robot.id={robot.id or 'my_arm'}"
-    return f"lerobot-calibrate --robot.type=so101_follower {where}"
+    option = _option(robot)
+    kind = "so101_leader" if option == "teleop" else "so101_follower"
+    where = f"--{option}.port={robot.config.port} --{option}.id={robot.id or 'my_arm'}"
+    return f"lerobot-calibrate --{option}.type={kind} {where}"
+
+
+def _option(robot: Any) -> str:
+    """What LeRobot's flags for this arm begin with."""
+    return "teleop" if robot.name == "so_leader" else "robot"

@@ -19,7 +19,8 @@ import numpy as np
 from sim_pretrain.rig.feetech_bus import ServoBus
 from sim_pretrain.rig.pty_port import PtyPort
 
-_LAYOUT = np.dtype([("positions_rad", "<f8", 6), ("goals_rad", "<f8", 6), ("torque", "<u8", 6)])
+_ARRAYS = [("positions_rad", "<f8", 6), ("goals_rad", "<f8", 6), ("torque", "<u8", 6), ("stiffness", "<u8", (6, 2))]
+_LAYOUT = np.dtype(_ARRAYS)
 
 
 class PlantMemory:
@@ -37,6 +38,7 @@ class PlantMemory:
             memory = np.frombuffer(mmap.mmap(file.fileno(), _LAYOUT.itemsize), _LAYOUT)[0]
         self.positions, self.goals = memory["positions_rad"], memory["goals_rad"]  # float64 [6]
         self.torque = memory["torque"]  # uint64 [6], 0 or 1
+        self.stiffness = memory["stiffness"]  # uint64 [6, 2], gain and torque limit
 
     def positions_rad(self) -> np.ndarray:
         """Return the joint angles, [6] rad."""
@@ -50,8 +52,9 @@ class PlantMemory:
         """Note whether one servo is energised."""
         self.torque[index] = on
 
-    def set_gain(self, index: int, p_coefficient: int) -> None:
-        """Do nothing: the profile's servo gain stands for the gain that LeRobot writes."""
+    def set_stiffness(self, index: int, p_coefficient: int, torque_limit: int) -> None:
+        """Note gain and torque limit of one servo. The follower does not use them: its profile has a servo gain."""
+        self.stiffness[index] = p_coefficient, torque_limit
 
 
 class BusProcess:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from data.errors import UserError
+
+_ASKS = (
+    "op=hand shoulder_pan=0.3 seconds=1 (by so many rad); op=hand let_go=true; op=pad act=press control=rightshoulder "
+    "(release, tap; act=axis value=-1; unplug, plug); op=fault kind=silence bus=leader (corrupt, dead_motor id=3, "
+    "unplug, heal; kind=freeze_camera camera=wrist); op=place x_m=0.22 y_m=0 yaw_rad=0; op=truth; op=leader"
+)
 
 
 def arm_flags(directory: Path) -> list[str]:
@@ -14,12 +24,7 @@ def arm_flags(directory: Path) -> list[str]:
     Raises:
         ConnectionError: no rig is ready in `directory`.
     """
-    try:
-        rig = json.loads((Path(directory) / "rig.json").read_text())
-    except FileNotFoundError as error:
-        raise ConnectionError(
-            f"no rig is ready in {directory}; start it: hilserl rig --directory={directory}"
-        ) from error
+    rig = announced(directory)
     profile = rig["profile"]
     size = {"width": profile["native_width_px"], "height": profile["native_height_px"]}
     cameras = {
@@ -35,6 +40,32 @@ def arm_flags(directory: Path) -> list[str]:
         f"--robot.cameras={json.dumps(cameras)}",
         f"--clock={rig['clock']}",
     ]
+
+
+def teleop_flags(directory: Path) -> list[str]:
+    """Return the flags for the person's devices on a running rig: its leader, its gamepad, else the keyboard.
+
+    Raises:
+        ConnectionError: no rig is ready in `directory`.
+    """
+    rig = announced(directory)
+    device = "teleop.buttons" if rig["leader"] else "teleop"
+    flags = [f"--{device}.type=virtual_pad", f"--{device}.events={rig['pad']}"] if rig["pad"] else []
+    if rig["leader"]:
+        where = [f"--teleop.port={rig['leader']}", f"--teleop.calibration_dir={rig['calibration_dir']}"]
+        flags = ["--teleop.type=so101_leader", "--teleop.id=leader", *where, *flags]
+    return flags or ["--teleop.type=keyboard"]
+
+
+def announced(directory: Path) -> dict[str, Any]:
+    """Return what the running rig says of itself; ConnectionError when none is ready in `directory`."""
+    try:
+        content: dict[str, Any] = json.loads((Path(directory) / "rig.json").read_text())
+    except FileNotFoundError as error:
+        raise ConnectionError(
+            f"no rig is ready in {directory}; start it: hilserl rig --directory={directory}"
+        ) from error
+    return content
 
 
 class RigClient:
@@ -58,31 +89,47 @@ class RigClient:
 
     def truth(self) -> dict[str, Any]:
         """Return the fields of `world.truth.Truth`, grasped, success, lost, and `time_s`, the simulated time."""
-        return self._ask(op="truth")
+        return self.ask(op="truth")
 
     def place(self, x_m: float, y_m: float, yaw_rad: float = 0.0) -> None:
         """Put the cube on the table."""
-        self._ask(op="place", x_m=float(x_m), y_m=float(y_m), yaw_rad=float(yaw_rad))
+        self.ask(op="place", x_m=float(x_m), y_m=float(y_m), yaw_rad=float(yaw_rad))
 
     def begin(self, tag: str) -> None:
         """Have the rig watch an episode."""
-        self._ask(op="begin", tag=tag)
+        self.ask(op="begin", tag=tag)
 
     def end(self, tag: str) -> dict[str, Any]:
         """Return the verdict: tag, success (at any moment since `begin`), lost (now), max_height_m."""
-        return self._ask(op="end", tag=tag)
+        return self.ask(op="end", tag=tag)
 
     def fault(self, kind: str, **details: str | int) -> None:
         """Break something, or `heal` everything.
 
         Kinds: silence; corrupt (count=1); dead_motor (id=1..6 or motor=name); unplug;
-        freeze_camera (camera=name); heal.
+        freeze_camera (camera=name); heal. Those of a bus take bus=follower or bus=leader.
         """
-        self._ask(op="fault", kind=kind, **details)
+        self.ask(op="fault", kind=kind, **details)
+
+    def leader(self) -> dict[str, Any]:
+        """Return joints_rad and torque of the leader, [6] each."""
+        return self.ask(op="leader")
+
+    def hand(self, seconds: float = 0.0, **by_rad: float) -> None:
+        """Take the leader by the hand, and move its joints by so much in so many simulated seconds."""
+        self.ask(op="hand", seconds=seconds, **by_rad)
+
+    def let_go(self) -> None:
+        """Let go of the leader."""
+        self.ask(op="hand", let_go=True)
+
+    def pad(self, act: str, control: str = "", value: float = 0.0) -> None:
+        """Press, release, tap a button of the gamepad, set an axis, unplug or plug it."""
+        self.ask(op="pad", act=act, control=control, value=value)
 
     def stop(self) -> None:
         """Ask the rig to end."""
-        self._ask(op="stop")
+        self.ask(op="stop")
 
     def close(self) -> None:
         """Hang up."""
@@ -97,7 +144,8 @@ class RigClient:
         """Hang up."""
         self.close()
 
-    def _ask(self, **request: str | float) -> dict[str, Any]:
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Send one request and return the answer."""
         try:
             self._socket.sendall(json.dumps(request).encode() + b"\n")
             line = self._answers.readline()
@@ -114,3 +162,25 @@ class RigClient:
         return ConnectionError(
             f"no rig answers in {self._directory} ({error}). Start it with: hilserl rig --directory={self._directory}"
         )
+
+
+def main(argv: Sequence[str]) -> int:
+    """`hilserl rig ask op=hand shoulder_pan=0.3 seconds=1`: send one request to a rig and print its answer."""
+    parser = argparse.ArgumentParser(
+        prog="hilserl rig ask", description="Do something to a running rig, as a person beside it would.", epilog=_ASKS
+    )
+    parser.add_argument("--directory", type=Path, default=Path("runs/rig"), help="of the rig (default: runs/rig)")
+    parser.add_argument("request", nargs="+", metavar="NAME=VALUE", help="op=... first")
+    args = parser.parse_args(list(argv))
+    request = {}
+    for name, _, value in (item.partition("=") for item in args.request):
+        try:
+            request[name] = json.loads(value)
+        except json.JSONDecodeError:
+            request[name] = value
+    try:
+        with RigClient(args.directory) as rig:
+            print(json.dumps(rig.ask(**request)))
+    except (ConnectionError, ValueError) as error:
+        raise UserError(str(error)) from error
+    return 0

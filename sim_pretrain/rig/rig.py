@@ -1,8 +1,8 @@
 """The emulated SO-101 as a process: one table in real time, behind a serial port, cameras and a side channel.
 
 In the rig's directory: `follower` the serial port, `<camera>.frames`, `calibration/arm.json`, `people.sock`,
-`truth.jsonl`, and, once everything works, `rig.json`. One thread does everything but the
-servo bus, which has a process of its own.
+`truth.jsonl`, when asked for also `leader` and `pad.events`, and, once everything works, `rig.json`. One thread does
+everything but the servo buses, which have a process each.
 """
 
 from __future__ import annotations
@@ -12,26 +12,27 @@ import fcntl
 import hashlib
 import json
 import logging
-import math
 import os
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import draccus
 
 from data.errors import UserError
 from hilserl.flags import parse_flags
 from hilserl.robot.clock import SharedClock
-from hilserl.robot.kinematics import JOINTS
 from sim_pretrain.rig.bridge import Shutter, WorldPlant
 from sim_pretrain.rig.bus_process import BusProcess, PlantMemory
+from sim_pretrain.rig.client import arm_flags, teleop_flags
 from sim_pretrain.rig.frame_file import FrameFile
+from sim_pretrain.rig.leader import EmulatedLeader
 from sim_pretrain.rig.people import Judge, LineServer
+from sim_pretrain.rig.requests import Table
 from sim_pretrain.rig.servo import write_calibration
 from sim_pretrain.world.profile import WorldProfile, read_profile
 
@@ -41,7 +42,6 @@ _BATCH_S = 0.004  # simulated time per batch: one physics step
 _LOOK_S = 0.02  # how often the judge looks
 _CATCH_UP_S = 0.1  # more simulated time than this behind is given up instead of made good
 _REPORT_S = 5.0
-_FAULTS = "silence, corrupt (count), dead_motor (id or motor), unplug, freeze_camera (camera), heal"
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,8 @@ class RigConfig:
     profile: WorldProfile = field(default_factory=WorldProfile)  # the table, the arm and the cameras
     profile_json: Path | None = None  # read the profile from this file instead
     seed: int = 0  # of the camera noise
+    leader: bool = False  # a leader arm, too, and a hand to move it with: hilserl rig ask op=hand
+    gamepad: bool = False  # a gamepad, too: hilserl rig ask op=pad
 
     def read_profile(self) -> WorldProfile:
         """Return the profile to use."""
@@ -86,7 +88,7 @@ class Rig:
             from sim_pretrain.task.tasks import find_task  # MuJoCo is slow to import: not for --help
             from sim_pretrain.world.physics import World
 
-            self._task = find_task("lift")
+            task = find_task("lift")
 
             profile = config.read_profile()
             self._world = World(profile, config.seed)
@@ -99,12 +101,17 @@ class Rig:
                 file = FrameFile(path, profile.native_width_px, profile.native_height_px)
                 self._shutters[camera] = Shutter(self._world, camera, self._resources.enter_context(file))
             write_calibration(self._directory / "calibration" / "arm.json")
-            port = self._directory / "follower"
-            self._resources.callback(port.unlink, missing_ok=True)  # should the bus process not do it
-            self._bus = self._resources.enter_context(BusProcess(memory, port))
+            self._buses = {"follower": self._bus(memory, "follower")}
+            self._leader = self._new_leader() if config.leader else None
+            self._pad = self._shared("pad.events") if config.gamepad else None
+            if self._pad is not None:
+                self._pad.write_bytes(b"")
             self._clock = SharedClock(self._shared("clock"), create=True)
-            self._judge = Judge(self._directory / "truth.jsonl", self._task)
-            server = LineServer(self._directory / "people.sock", self._obey)
+            self._judge = Judge(self._directory / "truth.jsonl", task)
+            table = Table(
+                self._world, task, self._judge, self._buses, self._shutters, self._leader, self._pad, self.stop
+            )
+            server = LineServer(self._directory / "people.sock", table.obey)
             self._people = self._resources.enter_context(server)
             undo.pop_all()
 
@@ -143,8 +150,8 @@ class Rig:
                 ready = True
                 self._announce()
             if time.monotonic() > report_s:
-                if not self._bus.alive:
-                    raise UserError("the servo bus process died; start the rig again: hilserl rig")
+                if not all(bus.alive for bus in self._buses.values()):
+                    raise UserError("a servo bus process died; start the rig again: hilserl rig")
                 if given_up_s > 0.02 * _REPORT_S * scale:
                     ran = 1 - given_up_s / (_REPORT_S * scale)
                     logger.warning(
@@ -156,6 +163,8 @@ class Rig:
     def _tick(self) -> None:
         before_s = self._world.time_s
         self._plant.advance(_BATCH_S)
+        if self._leader is not None:
+            self._leader.advance(_BATCH_S)
         self._clock.set(self._world.time_s)
         if self._judge.watching and before_s // _LOOK_S != self._world.time_s // _LOOK_S:
             self._judge.look(self._world.truth())
@@ -182,6 +191,19 @@ class Rig:
         link.symlink_to(path)
         return path
 
+    def _new_leader(self) -> EmulatedLeader:
+        memory = self._shared("leader.memory")
+        leader = EmulatedLeader(PlantMemory(memory, create=True))
+        self._buses["leader"] = self._bus(memory, "leader")
+        write_calibration(self._directory / "calibration" / "leader.json")
+        return leader
+
+    def _bus(self, memory: Path, name: str) -> BusProcess:
+        """Start a bus on the plant in `memory`, with its port under this name."""
+        port = self._directory / name
+        self._resources.callback(port.unlink, missing_ok=True)  # should the bus process not do it
+        return self._resources.enter_context(BusProcess(memory, port))
+
     def _lock_directory(self) -> None:
         lock = self._resources.enter_context((self._directory / "rig.lock").open("a"))
         try:
@@ -200,62 +222,16 @@ class Rig:
             "cameras": {name: str(self._directory / f"{name}.frames") for name in self._shutters},
             "calibration_dir": str(self._directory / "calibration"),
             "clock": str(self._directory / "clock"),
+            "leader": str(self._directory / "leader") if self._leader else None,
+            "pad": str(self._directory / "pad.events") if self._pad else None,
             "time_scale": self._config.time_scale,
             "profile": draccus.encode(self._world.profile),
         }
         fresh = self._directory / ".rig.json"
         fresh.write_text(json.dumps(content, indent=1))
         fresh.replace(self._directory / "rig.json")
-        logger.info("rig ready: --robot.port=%s", content["port"])
-
-    def _obey(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request.get("op"):
-            case "truth":
-                truth, task = self._world.truth(), self._task
-                verdict = {"grasped": truth.grasped, "success": task.reached(truth), "lost": task.lost(truth)}
-                return {**asdict(truth), **verdict, "time_s": self._world.time_s}
-            case "place":
-                pose = [float(request[key]) for key in ("x_m", "y_m", "yaw_rad")]
-                if not all(map(math.isfinite, pose)):
-                    raise ValueError(f"accepted are finite x_m, y_m, yaw_rad; found {pose}")
-                self._world.place_cube(*pose)
-                return {}
-            case "begin":
-                self._judge.begin(str(request["tag"]), self._world.truth())
-                return {}
-            case "end":
-                return self._judge.end(str(request["tag"]), self._world.truth())
-            case "fault":
-                self._break(request)
-                return {}
-            case "stop":
-                self.stop()
-                return {}
-            case other:
-                raise ValueError(f"op is {other!r}; accepted are truth, place, begin, end, fault, stop")
-
-    def _break(self, request: dict[str, Any]) -> None:
-        match request.get("kind"):
-            case "silence":
-                self._bus.silence()
-            case "corrupt":
-                self._bus.corrupt(int(request.get("count", 1)))
-            case "dead_motor":
-                motor = request.get("motor")
-                self._bus.kill(JOINTS.index(motor) + 1 if motor else int(request["id"]))
-            case "unplug":
-                self._bus.unplug()
-            case "freeze_camera":
-                name = request.get("camera")
-                if name not in self._shutters:
-                    raise ValueError(f"camera is {name!r}; accepted are {sorted(self._shutters)}")
-                self._shutters[name].frozen = True
-            case "heal":
-                self._bus.heal()
-                for shutter in self._shutters.values():
-                    shutter.frozen = False
-            case other:
-                raise ValueError(f"kind is {other!r}; accepted are {_FAULTS}")
+        flags = arm_flags(self._directory) + teleop_flags(self._directory)
+        logger.info("rig ready; flags for any hilserl command:\n%s", shlex.join(flags))
 
 
 def run_rig(config: RigConfig) -> None:

@@ -28,7 +28,7 @@ CENTRE_TICK = 2048
 MODEL_NUMBER, ID = 3, 5  # model: 2
 MIN_POSITION, MAX_POSITION = 9, 11  # 2 each
 P_COEFFICIENT, HOMING_OFFSET = 21, 31  # offset: 2, sign bit 11
-TORQUE_ENABLE, GOAL_POSITION, LOCK = 40, 42, 55  # goal: 2, sign bit 15
+TORQUE_ENABLE, GOAL_POSITION, TORQUE_LIMIT, LOCK = 40, 42, 48, 55  # goal: 2, sign bit 15; limit: 2, in 0.1 %
 PRESENT_POSITION, PRESENT_VELOCITY, PRESENT_LOAD = 56, 58, 60  # 2 each; sign bits 15, 15, 10
 PRESENT_VOLTAGE, PRESENT_TEMPERATURE, MOVING, PRESENT_CURRENT = 62, 63, 66, 69  # current: 2
 _MEASURED = range(PRESENT_POSITION, PRESENT_CURRENT + 2)
@@ -49,7 +49,7 @@ _POWER_ON |= {
     84: 80,
     85: 254,
 }
-_POWER_ON_WORDS = {MODEL_NUMBER: 777, 16: 1000, 28: 500, 48: 1000}
+_POWER_ON_WORDS = {MODEL_NUMBER: 777, 16: 1000, 28: 500, TORQUE_LIMIT: 1000}
 
 # How the horns happen to sit on the splines of this arm: what homing offsets are there to take off.
 _MOUNT_TICKS = (-37, 112, -845, 310, 64, -703)
@@ -67,8 +67,8 @@ class Plant(Protocol):
     def set_torque(self, index: int, on: bool) -> None:
         """Energise one joint, or let it go limp."""
 
-    def set_gain(self, index: int, p_coefficient: int) -> None:
-        """Set the position gain of one servo; may do nothing."""
+    def set_stiffness(self, index: int, p_coefficient: int, torque_limit: int) -> None:
+        """Set the position gain of one servo and its greatest torque, in 0.1 % of full; may do nothing."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,11 @@ def write_calibration(path: Path) -> None:
     path.write_text(json.dumps({name: asdict(entry) for name, entry in rig_calibration().items()}, indent=4))
 
 
+def effort(error_ticks: float, p_coefficient: int, torque_limit: int) -> float:
+    """Return the torque of a servo that is this far from its goal, in 0.1 % of full torque."""
+    return max(-float(torque_limit), min(error_ticks * p_coefficient / 4, float(torque_limit)))
+
+
 def sign_magnitude(value: int, sign_bit: int) -> int:
     """Encode as the servos do: magnitude, saturated, and a sign bit above it."""
     return min(abs(value), (1 << sign_bit) - 1) | (int(value < 0) << sign_bit)
@@ -133,6 +138,7 @@ class Servo:
         self.temperature_c, self.alarm = 34, 0  # alarm: the bits that go with every answer, 0x20 is overload
         self._velocity_ticks_s = 0.0
         self._sample = (clock(), self._present_ticks())
+        self._plant.set_stiffness(index, *self._stiffness())
         self._hold_here()
 
     @property
@@ -158,8 +164,8 @@ class Servo:
             if ID <= offset < 256 and offset not in _MEASURED:
                 self.registers[offset] = value
         touched = range(address, address + len(data))
-        if P_COEFFICIENT in touched:
-            self._plant.set_gain(self._index, self.registers[P_COEFFICIENT])
+        if P_COEFFICIENT in touched or TORQUE_LIMIT in touched:
+            self._plant.set_stiffness(self._index, *self._stiffness())
         if TORQUE_ENABLE in touched and self.torque_on != was_on:
             if self.torque_on and GOAL_POSITION not in touched:
                 self._hold_here()
@@ -192,16 +198,18 @@ class Servo:
             self._velocity_ticks_s = (ticks - before) / (now_s - then_s)
             self._sample = (now_s, ticks)
         velocity = round(self._velocity_ticks_s)
-        # Load is in 0.1 % of full torque.
         error = from_sign_magnitude(self._word(GOAL_POSITION), 15) - ticks
-        load = round(error * self.registers[P_COEFFICIENT] / 4) if self.torque_on else 0
+        load = round(effort(error, *self._stiffness())) if self.torque_on else 0
         self._set_word(PRESENT_POSITION, sign_magnitude(ticks, 15))
         self._set_word(PRESENT_VELOCITY, sign_magnitude(velocity, 15))
-        self._set_word(PRESENT_LOAD, sign_magnitude(max(-1000, min(load, 1000)), 10))
-        self._set_word(PRESENT_CURRENT, min(abs(load), 1000) // 5)  # 6.5 mA units: 1.3 A when stalled
+        self._set_word(PRESENT_LOAD, sign_magnitude(load, 10))
+        self._set_word(PRESENT_CURRENT, abs(load) // 5)  # 6.5 mA units: 1.3 A when stalled
         self.registers[PRESENT_VOLTAGE] = 120  # 12.0 V
         self.registers[PRESENT_TEMPERATURE] = self.temperature_c
         self.registers[MOVING] = int(abs(velocity) > 10)
+
+    def _stiffness(self) -> tuple[int, int]:
+        return self.registers[P_COEFFICIENT], min(self._word(TORQUE_LIMIT), 1000)
 
     def _word(self, address: int) -> int:
         return int.from_bytes(self.registers[address : address + 2], "little")

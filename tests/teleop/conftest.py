@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from teleop.gamepad import start_sdl
+from teleop.virtual_pad import VirtualPad, library
 
 
 def _load(name: str) -> ModuleType:
@@ -29,14 +30,13 @@ def check_operator() -> Callable:
 def new_pad() -> Iterator[Callable[..., Any]]:
     """A factory of plugged-in virtual pads, `new_pad(name=..., kind=...)`; they are unplugged afterwards."""
     pygame, controller = start_sdl()
-    virtual_pad = _load("virtual_pad")
-    library = virtual_pad.library()
-    if library is None:
+    found = library()
+    if found is None:
         pytest.skip("pygame's own SDL2 library was not found")
     pads = []
 
     def plug(**description: Any) -> Any:
-        pads.append(virtual_pad.VirtualPad(library, **description).plug())
+        pads.append(VirtualPad(found, **description).plug())
         return pads[-1]
 
     yield plug

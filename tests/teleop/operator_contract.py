@@ -9,7 +9,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from teleop.inputs import Button, Operator, OperatorState, Prompt
+from data.spec import ActionSpec
+from teleop.inputs import Button, Follower, Operator, OperatorState, Prompt
+
+LIMITS_RAD = np.array([[-1.9, -1.7, -1.65, -1.64, -2.7, -0.17], [1.9, 1.7, 1.65, 1.64, 2.7, 1.74]])
+ARM = Follower(np.zeros(6), LIMITS_RAD, np.array([0.23, 0.0, 0.1]), 1.0, ActionSpec(), False)
 
 
 def check_state(state: OperatorState) -> None:
@@ -42,6 +46,12 @@ def check_operator(connect: Callable[[], Operator]) -> None:
         answered = operator.read()
         check_state(answered)
         assert not (answered.pressed & operator.read().pressed), "reading consumes the edges"
+
+        for _ in range(3):  # whether or not it moves along with the arm, nobody has taken over
+            operator.follow(ARM)
+            state = operator.read()
+            check_state(state)
+            assert state.connected and not state.deadman and not state.move.any()
     finally:
         operator.close()
     operator.close()  # twice is fine

@@ -43,6 +43,9 @@ class Hand:
         if prompt is Prompt.EPISODE_STARTED:
             self._queue = self.scripts.pop(0) if self.scripts else []
 
+    def follow(self, follower: object) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -48,7 +48,7 @@ class FollowingPlant:
             self.torque[index] = on
             self.torque_seen.append((index, on))
 
-    def set_gain(self, index: int, p_coefficient: int) -> None:
+    def set_stiffness(self, index: int, p_coefficient: int, torque_limit: int) -> None:
         pass
 
     def push(self, offset_rad: np.ndarray) -> None:

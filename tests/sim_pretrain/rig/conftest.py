@@ -34,7 +34,7 @@ class FakePlant:
     def set_torque(self, index: int, on: bool) -> None:
         self.torque[index] = on
 
-    def set_gain(self, index: int, p_coefficient: int) -> None:
+    def set_stiffness(self, index: int, p_coefficient: int, torque_limit: int) -> None:
         self.gains[index] = p_coefficient
 
 

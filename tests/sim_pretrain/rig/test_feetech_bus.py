@@ -146,7 +146,7 @@ def test_no_bytes_break_the_bus(data: bytes) -> None:
         positions_rad=lambda: np.zeros(6),
         set_goal_rad=lambda *_: None,
         set_torque=lambda *_: None,
-        set_gain=lambda *_: None,
+        set_stiffness=lambda *_: None,
     )
     bus = ServoBus(nothing)
     for id_, code in ((1, READ), (2, WRITE), (BROADCAST, SYNC_READ), (BROADCAST, SYNC_WRITE), (3, 0x55)):
