@@ -20,7 +20,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 
 from data.store.episode_codec import ZARR_SETTINGS, fsync_tree
 from sim_pretrain.world.physics import World
-from sim_pretrain.world.scene import RealWorld
+from sim_pretrain.world.profile import RealWorld
 
 STEPS, REPEATS, GRAIN = 100, 7, 6.0
 CODECS = {

@@ -34,7 +34,7 @@ def require_finite(tensors: Mapping[str, Tensor], updates: int, checkpoints: Pat
     kept = f"Checkpoint {newest[-1]} is from before that and stays" if newest else "There is no checkpoint yet"
     raise NotFinite(
         f"after {updates} updates {what or 'there is NaN or infinity'}; tensors that are not finite: "
-        f"{_in_short(bad) or 'none'}.\n{kept}; every episode is in the store. Go on with --resume; if it "
+        f"{_in_short(bad) or 'none'}.\n{kept}; every episode is on disk. Go on with --resume; if it "
         "happens again, start another run with smaller learning rates."
     )
 

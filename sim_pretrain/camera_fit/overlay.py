@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-os.environ.setdefault("MUJOCO_GL", "egl")
-
 import cv2
-import mujoco
 import numpy as np
 
 from data.errors import UserError
@@ -21,6 +17,7 @@ from hilserl.robot.kinematics import JOINTS
 from sim_pretrain.camera_fit.charuco import Board, with_board
 from sim_pretrain.camera_fit.fit import Fit
 from sim_pretrain.camera_fit.frames import Sighting
+from sim_pretrain.world.opengl import make_renderer, mujoco
 from sim_pretrain.world.profile import Vec3, WorldProfile
 from sim_pretrain.world.scene import build_xml
 
@@ -47,13 +44,7 @@ class CameraView:
         self._model = mujoco.MjModel.from_xml_string(*scene)
         self._model.vis.global_.offwidth, self._model.vis.global_.offheight = size_px
         self._data = mujoco.MjData(self._model)
-        try:
-            self._renderer = mujoco.Renderer(self._model, size_px[1], size_px[0])
-        except Exception as error:
-            raise UserError(
-                f"MuJoCo found no OpenGL to render with (MUJOCO_GL={os.environ['MUJOCO_GL']}: {error}). "
-                "On Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri"
-            ) from error
+        self._renderer = make_renderer(self._model, *size_px)
 
     def __enter__(self) -> CameraView:
         """Return the view."""

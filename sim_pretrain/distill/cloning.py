@@ -79,7 +79,7 @@ class Cloner:
             if number % 100 == 99 or number == updates - 1:
                 recent = float(torch.stack(losses[-100:]).mean())
                 if not math.isfinite(recent):
-                    raise FloatingPointError(f"the cloning loss is {recent} after {self.updates} updates")
+                    raise FloatingPointError(f"the cloning loss is {recent}")
                 tick(min(100, number % 100 + 1), recent)
         return float(torch.stack(losses[-max(1, updates // 10) :]).mean())
 

@@ -7,7 +7,7 @@ from the seed and its number.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.agents.optimizers import load_optimizers, optimizer_tensors
 from hilserl.agents.policy_file import policy_checkpoint
 from hilserl.agents.sac import Sac, SacConfig
+from hilserl.loop.finite import require_finite
 from hilserl.metrics import MetricsLog
 from hilserl.runs import INFO, RunDirectory, load_checkpoint, numbered, prefixed, under
 from sim_pretrain.distill.cloning import Cloner, CloningConfig
@@ -108,7 +109,7 @@ class Distillation:
         """Make the next round: collect, fit, evaluate, save. The first one is the teacher's own.
 
         Raises:
-            FloatingPointError: the loss was not finite; the checkpoint of the round before stays the newest.
+            NotFinite: the loss was not finite; the checkpoint of the round before stays the newest.
         """
         number, c = self.rounds_done, self._config
         self._rollouts += self._labelled(number)
@@ -116,7 +117,7 @@ class Distillation:
         rng = np.random.default_rng([c.seed, number])
         updates = c.round_updates if number else c.cloning_updates
         with tqdm(total=updates, desc=f"round {number} of {c.rounds}: fitting", unit="up") as bar:
-            loss = self._cloner.fit(self._rollouts, updates, rng, lambda n, x: (bar.update(n), bar.set_postfix(loss=x)))
+            loss = self._fit(updates, rng, lambda n, x: (bar.update(n), bar.set_postfix(loss=x)))
         found = self._evaluate()
         worse = regression(self._best, found)
         if found.better_than(self._best):
@@ -137,12 +138,17 @@ class Distillation:
         return found
 
     def finish(self, evaluate: int) -> Distilled:
-        """Take the policy of the best round, train critics for it, and save both as the newest checkpoint."""
+        """Take the policy of the best round, train critics for it, and save both as the newest checkpoint.
+
+        Raises:
+            NotFinite: the critics are not finite; the checkpoint of the last round stays the newest.
+        """
         c, task = self._config, self._task
         self.policy.load_state_dict(self._best_weights)
         seen = [*self._rollouts, *self._untouched(CRITIC_SEED, c.critic_episodes, "critics: episodes")]
         torch.manual_seed(c.seed)
         sac = train_critics(self.policy, task, seen, c)
+        require_finite(sac.critic.state_dict(), c.critic_updates, self._run.checkpoints)
         calibration = calibrate(
             self.policy,
             sac.critic,
@@ -162,6 +168,13 @@ class Distillation:
         )
         folder = self._run.save_checkpoint(tensors, info, keep=2)
         return Distilled(self.policy, evaluation, calibration, folder)
+
+    def _fit(self, updates: int, rng: np.random.Generator, tick: Callable[[int, float], Any]) -> float:
+        try:
+            return self._cloner.fit(self._rollouts, updates, rng, tick)
+        except FloatingPointError as error:
+            require_finite(self.policy.state_dict(), self._cloner.updates, self._run.checkpoints, str(error))
+            raise
 
     def _labelled(self, number: int) -> list[Rollout]:
         """Return the labelled episodes of a round: from disk if they were made before, else simulated and saved."""

@@ -72,18 +72,7 @@ def rollout(env: SimEnv, act: Act, expert: Expert, seed: int) -> Rollout:
         had_it |= env.truth.grasped
         height_m, held_s = max(height_m, env.truth.cube_m[2]), max(held_s, env.state.held_s)
     state = env.state
-    outcome = Outcome.SUCCESS if state.success else Outcome.FAILURE if state.lost else Outcome.TIMEOUT
-    phase = (
-        Phase.SUCCESS
-        if state.success
-        else Phase.LOST
-        if state.lost
-        else Phase.BELOW
-        if state.grasped
-        else Phase.SLIPPED
-        if had_it
-        else Phase.MISSED
-    )
+    outcome, phase = verdict(success=state.success, lost=state.lost, grasped=state.grasped, had_it=had_it)
     meta = EpisodeMeta(
         outcome=outcome,
         kind="simulation",
@@ -92,3 +81,12 @@ def rollout(env: SimEnv, act: Act, expert: Expert, seed: int) -> Rollout:
     )
     episode = Episode.from_steps(first, steps, meta)
     return Rollout(episode, np.stack(labels), phase, height_m, held_s, tuple(terms))
+
+
+def verdict(*, success: bool, lost: bool, grasped: bool, had_it: bool) -> tuple[Outcome, Phase]:
+    """Say how an episode ended: the flags of its last step, and whether the cube was ever in the hand."""
+    if success:
+        return Outcome.SUCCESS, Phase.SUCCESS
+    if lost:
+        return Outcome.FAILURE, Phase.LOST
+    return Outcome.TIMEOUT, Phase.BELOW if grasped else Phase.SLIPPED if had_it else Phase.MISSED

@@ -33,7 +33,7 @@ from sim_pretrain.rig.bus_process import BusProcess, PlantMemory
 from sim_pretrain.rig.frame_file import FrameFile
 from sim_pretrain.rig.people import Judge, LineServer
 from sim_pretrain.rig.servo import write_calibration
-from sim_pretrain.world.scene import WorldProfile, read_profile
+from sim_pretrain.world.profile import WorldProfile, read_profile
 
 _MEMORY = Path("/dev/shm")
 _NICE = 5  # physics can wait for a busy core; the motors, a process of their own, have to answer in time

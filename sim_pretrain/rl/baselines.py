@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
@@ -24,7 +24,7 @@ from hilserl.runs import RunDirectory
 from sim_pretrain.episodes.evaluation import Evaluation, evaluate
 from sim_pretrain.rl.console import TensorBoardReporter
 from sim_pretrain.rl.report import Evaluated, Reporter, Result
-from sim_pretrain.task.env import SimEnv
+from sim_pretrain.task.env import EnvConfig, SimEnv
 from sim_pretrain.task.rewards import find_reward
 from sim_pretrain.task.tasks import find_task
 from sim_pretrain.world.profile import WorldProfile
@@ -96,7 +96,7 @@ def train_baseline(
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.logger import KVWriter, Logger
 
-    build = {"reward": config.reward, "randomization": randomization, "profile": profile, "oracle": True}
+    judged = EnvConfig(task, config.reward, None, randomization, profile, oracle=True)
     told: list[Reporter] = [*reporters]
     started_s, history, kept = time.monotonic(), list[Evaluated](), list[Evaluation]()
 
@@ -132,9 +132,9 @@ def train_baseline(
             reporter.say(f"{step:,} steps, {minutes:.1f} min: {found.text()}")
 
     with ExitStack() as opened:
-        env = NormalizedState(SimEnv(task, stages=config.stages, **build))  # type: ignore[arg-type]
+        env = NormalizedState(replace(judged, stages=config.stages).make())
         opened.callback(env.close)
-        tests = SimEnv(task, **build)  # type: ignore[arg-type]
+        tests = judged.make()
         opened.callback(tests.close)
         metrics = opened.enter_context(MetricsLog(run.metrics_path))
         if config.tensorboard:

@@ -66,13 +66,9 @@ class TensorBoardReporter:
         Raises:
             UserError: TensorBoard is not installed; the message says how to.
         """
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise UserError(
-                f"curves need TensorBoard, which is not installed ({error}). Install and run: "
-                "uv run --extra tensorboard hilserl pretrain ... Without it, metrics.jsonl has the same numbers."
-            ) from error
+        require_tensorboard()
+        from torch.utils.tensorboard import SummaryWriter
+
         self._writer: Any = SummaryWriter(str(folder), purge_step=after + 1)
 
     def __enter__(self) -> Self:
@@ -92,6 +88,21 @@ class TensorBoardReporter:
 
     def say(self, text: str) -> None:
         """Nothing to draw."""
+
+
+def require_tensorboard() -> None:
+    """Check that curves can be written.
+
+    Raises:
+        UserError: TensorBoard is not installed; the message says how to.
+    """
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"curves need TensorBoard, which is not installed ({error}). Install and run: "
+            "uv run --extra tensorboard hilserl pretrain ... Without it, metrics.jsonl has the same numbers."
+        ) from error
 
 
 def table(values: Mapping[str, float]) -> str:

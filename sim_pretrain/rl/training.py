@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -29,10 +29,11 @@ from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory, numbered
 from sim_pretrain.episodes.evaluation import EVALUATION_SEED, Evaluation, evaluate, play, regression
 from sim_pretrain.rl.config import RLConfig, identity, learner_of, network_of, require_same_run, stored_spec, task_of
-from sim_pretrain.rl.console import TensorBoardReporter
+from sim_pretrain.rl.console import TensorBoardReporter, require_tensorboard
 from sim_pretrain.rl.report import Evaluated, Reporter, Result, kept_steps
 from sim_pretrain.rl.training_episodes import ONLINE, Episodes
-from sim_pretrain.task.env import SimEnv
+from sim_pretrain.task.env import EnvConfig
+from sim_pretrain.task.gpu_vector import make_gpu_vector
 from sim_pretrain.world.profile import WorldProfile
 from sim_pretrain.world.randomize import Randomization
 
@@ -68,8 +69,9 @@ class RLRun:
                 asks for something that does not exist.
         """
         self._run, self.config, self._reporters, self._info = run, config.settled(), list(reporters), dict(info)
-        task, oracle = task_of(self.config), not self.config.pixels
-        build = {"reward": self.config.reward, "randomization": randomization, "profile": profile, "oracle": oracle}
+        tests = evaluated_in(self.config, randomization, profile)
+        if self.config.tensorboard:
+            require_tensorboard()  # before anything is written
         self._numbers: dict[str, float] = {}  # of the newest updates
         self._recent: list[tuple[bool, int, float]] = []  # success, steps, return of the last online episodes
         self._best: Evaluation | None = None
@@ -77,15 +79,19 @@ class RLRun:
         self._saved = self._logged = 0  # steps at the last checkpoint and at the last row
         self._work_s, self._resumed_s, self._resumed_at = 0.0, time.monotonic(), 0
         with ExitStack() as opened:
-            self._env = SimEnv(task, stages=self.config.stages, **build)  # type: ignore[arg-type]
+            training = replace(tests, stages=self.config.stages)
+            self._env = training.make()
             opened.callback(self._env.close)
-            self._tests = SimEnv(task, **build)  # type: ignore[arg-type]
+            self._tests = tests.make()
             opened.callback(self._tests.close)
+            many = make_gpu_vector(training, self.config.worlds) if self.config.backend == "gpu" else None
+            if many is not None:
+                opened.callback(many.close)
             self.task = self._env.task.spec
             require_same_run(run, identity(self.config, self.task, randomization, profile))
             self._store = EpisodeStore.create_or_open(run.path / "store", stored_spec(self.task))
             opened.callback(self._store.close)
-            self._episodes = Episodes(self._env, self._store, self.config)
+            self._episodes = Episodes(self._env, self._store, self.config, many)
             self.learner = self._make_learner()
             if numbered(run.checkpoints):
                 self._restore(self.learner.resume()["rl"])
@@ -261,6 +267,18 @@ def train(
         if not rl.finished:
             rl.save()
         return rl.result()
+
+
+def evaluated_in(
+    config: RLConfig, randomization: Randomization | None = None, profile: WorldProfile | None = None
+) -> EnvConfig:
+    """Return what a run of this settled config is evaluated in; it is trained in the same, from the config's stages.
+
+    Raises:
+        UserError: there is no such task or reward, or the reward does not fit the task.
+    """
+    assert config.reward is not None
+    return EnvConfig(task_of(config), config.reward, None, randomization, profile, oracle=not config.pixels)
 
 
 def _passed(before: int, now: int, every: int) -> bool:

@@ -10,28 +10,34 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from gymnasium.vector import VectorEnv
 
 from data.errors import UserError
-from data.schema import Observation, Source
+from data.schema import Episode, Observation, Source
 from data.store.commit_log import Commit
 from data.store.episode_store import EpisodeStore
 from hilserl.agents.networks import Policy
-from sim_pretrain.episodes.rollout import Phase, Rollout, rollout
+from sim_pretrain.episodes.many import Batch, rollouts
+from sim_pretrain.episodes.rollout import Phase, rollout
 from sim_pretrain.rl.config import RLConfig
 from sim_pretrain.task.env import SimEnv
 from sim_pretrain.task.expert import expert_of
 from sim_pretrain.world.truth import Truth
 
 NOISE = (0.7, 0.7, 0.7, 0.0)  # standard deviation of a perturbed step of the expert; the gripper is left alone
+Many = VectorEnv[Batch, np.ndarray, np.ndarray]
 DEMO, ONLINE = "demo", "online"  # kinds, as in a session on the arm
 
 
 class Episodes:
-    """Plays and commits; one at a time, in an order that the config alone decides."""
+    """Plays and commits, in an order that the config alone decides."""
 
-    def __init__(self, env: SimEnv, store: EpisodeStore, config: RLConfig) -> None:
-        """Use an environment for training, a store of its policy's cameras, and a settled config."""
-        self._env, self._store, self._config = env, store, config
+    def __init__(self, env: SimEnv, store: EpisodeStore, config: RLConfig, many: Many | None = None) -> None:
+        """Use an environment for training, a store of its policy's cameras, and a settled config.
+
+        With `many` worlds the policy plays an episode in each of them at once; the expert still plays in `env`.
+        """
+        self._env, self._store, self._config, self._many = env, store, config, many
         self._expert = expert_of(env.task)
 
     def next(self, policy: Policy, *, after: int, steps: int, version: int, std: float | None) -> Commit:
@@ -47,13 +53,14 @@ class Episodes:
         Raises:
             UserError: the expert fails too often, or the simulation has diverged.
         """
-        waiting = self._store.tail(after)
-        if waiting:
+        waiting, demos = self._store.tail(after), self._store.commits(DEMO)
+        if waiting and (self._many is None or waiting[0].kind == DEMO):
             return waiting[0]
-        demos = self._store.commits(DEMO)
         assert self._config.demos is not None
         if len(demos) < self._config.demos:
             return self._demonstrate(len(demos), int(demos[-1].notes["number"]) + 1 if demos else 0)
+        if self._many is not None:
+            return self._explore_many(self._many, policy, after, steps, version)
         return self._explore(policy, len(self._store.commits(ONLINE)), steps, version, std)
 
     def _demonstrate(self, there: int, number: int) -> Commit:
@@ -70,7 +77,7 @@ class Episodes:
 
             run = rollout(self._env, act, self._expert, seed)
             if run.phase is Phase.SUCCESS:
-                return self._commit(run, DEMO, tried)
+                return self._commit(run.episode, run.phase, DEMO, tried)
         raise UserError(
             f"the scripted expert failed 50 times in a row after {there} demonstrations of {self._env.task.name}, with "
             f"{self._config.perturbed:.0%} of its steps perturbed. Try less: --rl.perturbed=0"
@@ -79,21 +86,46 @@ class Episodes:
     def _explore(self, policy: Policy, number: int, steps: int, version: int, std: float | None) -> Commit:
         """Let the policy play with noise; at first, play at random."""
         seed = episode_seed(self._config.seed, 1, number)
-        noise = torch.Generator().manual_seed(seed)
-        assert self._config.random_steps is not None
-        blindly = steps < self._config.random_steps
+        noise, blindly = torch.Generator().manual_seed(seed), self._blindly(steps)
         policy.begin()
 
         def act(observation: Observation, _: Truth) -> tuple[np.ndarray, Source]:
-            if blindly:
-                width = (self._env.action_space.shape or ())[0]
-                return 2 * torch.rand(width, generator=noise).numpy() - 1, Source.POLICY
-            return policy.act(observation, noise, std), Source.POLICY
+            action = self._at_random(1, noise)[0] if blindly else policy.act(observation, noise, std)
+            return action, Source.POLICY
 
-        return self._commit(rollout(self._env, act, _nobody, seed), ONLINE, number, version)
+        run = rollout(self._env, act, _nobody, seed)
+        return self._commit(run.episode, run.phase, ONLINE, number, version)
 
-    def _commit(self, run: Rollout, kind: str, number: int, version: int = -1) -> Commit:
-        episode = run.episode
+    def _explore_many(self, envs: Many, policy: Policy, after: int, steps: int, version: int) -> Commit:
+        """Return the next episode of a round: all worlds play one, then each is learned from.
+
+        A kill may have cut the commits of a round short. It is played again then, as its policy is there again.
+        """
+        played, count = self._store.commits(ONLINE), envs.num_envs
+        learned = sum(c.index <= after for c in played)
+        if learned % count == 0 and len(played) < learned + count:
+            seeds = [episode_seed(self._config.seed, 1, learned + i) for i in range(count)]
+            noise, blindly = torch.Generator().manual_seed(seeds[0]), self._blindly(steps)
+
+            def act(states: np.ndarray) -> np.ndarray:
+                if blindly:
+                    return self._at_random(count, noise)
+                return policy.choose(torch.zeros((count, 0)), torch.from_numpy(states), noise).numpy()
+
+            for number, (episode, phase) in enumerate(rollouts(envs, self._env.task.spec, act, seeds), learned):
+                if number >= len(played):
+                    self._commit(episode, phase, ONLINE, number, version)
+        return self._store.commits(ONLINE)[learned]
+
+    def _blindly(self, steps: int) -> bool:
+        assert self._config.random_steps is not None
+        return steps < self._config.random_steps
+
+    def _at_random(self, count: int, noise: torch.Generator) -> np.ndarray:
+        """Draw uniform actions [count, A]."""
+        return 2 * torch.rand((count, *(self._env.action_space.shape or ())), generator=noise).numpy() - 1
+
+    def _commit(self, episode: Episode, phase: Phase, kind: str, number: int, version: int = -1) -> Commit:
         if not (np.isfinite(episode.state).all() and np.isfinite(episode.reward).all()):
             raise UserError(
                 f"the simulation diverged in {kind} episode {number}: its state or reward is not finite. It was not "
@@ -107,7 +139,7 @@ class Episodes:
             notes={
                 **episode.meta.notes,
                 "number": number,
-                "phase": str(run.phase),
+                "phase": str(phase),
                 "return": float(episode.reward.sum()),
             },
         )

@@ -87,7 +87,7 @@ def _sparse(formula: Sparse, before: Truths, after: Truths, success: np.ndarray,
 def _dense(formula: Dense, before: Truths, after: Truths, success: np.ndarray, gone: np.ndarray) -> Terms:
     first, going = potential(formula, before), ~(success | gone)
     second = {name: part * going for name, part in potential(formula, after).items()}
-    shaped = {name: formula.discount * second[name] - first[name] for name in first}
+    shaped = {name: second[name] - first[name] for name in first}
     return {"success": formula.success * success, **shaped}
 
 

@@ -14,7 +14,7 @@ from data.errors import UserError
 from data.schema import Observation
 from data.spec import StateField, TaskSpec
 from sim_pretrain.task.rewards import find_reward
-from sim_pretrain.task.stages import scatter
+from sim_pretrain.task.stages import require_stages, scatter
 from sim_pretrain.task.tasks import Referee, SimTask, find_task
 from sim_pretrain.world.physics import World
 from sim_pretrain.world.profile import WorldProfile
@@ -58,8 +58,8 @@ class SimEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     """One simulated table with one task, at the real arm's control rate.
 
     Observations are {camera: uint8 [H, W, 3], "state": float32 [D]}; actions float32 [4] as in `ActionSpec`.
-    Success and a lost cube terminate; the time limit truncates. `info` has `success`, `lost`, `reward_terms`,
-    `executed` (float32 [4], the action after safety) and `limited` (safety changed it).
+    Success and a lost cube terminate; the time limit truncates. `info` has `success`, `lost`, `grasped` (by both
+    pads), `reward_terms`, `executed` (float32 [4], the action after safety) and `limited` (safety changed it).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's own form)
@@ -82,6 +82,8 @@ class SimEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.task = replace(found, spec=oracle_spec(found.spec)) if self._config.oracle else found
         self._reward = find_reward(self._config.reward)
         self._reward.require(found)
+        if self._config.stages is not None:
+            require_stages(self._config.stages)
         self._profile = self._config.profile or self.task.profile
         self.world = World(self._profile, prop=self.task.prop)
         observed = self.task.spec.observation
@@ -124,6 +126,7 @@ class SimEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         info = {
             "success": self.state.success,
             "lost": self.state.lost,
+            "grasped": self.state.grasped,
             "reward_terms": terms,
             "executed": step.executed,
             "limited": step.limited,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sim_pretrain.world.warp_worlds import WarpWorlds
 
 Batch = dict[str, np.ndarray]
+INSTEAD = "On a CPU: hilserl pretrain without --backend=gpu; in code, sim_pretrain.task.vector.make_vector."
 
 
 def make_gpu_vector(config: EnvConfig, count: int, device: str = "cuda") -> GpuVectorEnv:
@@ -44,30 +45,39 @@ def make_gpu_vector(config: EnvConfig, count: int, device: str = "cuda") -> GpuV
     Raises:
         UserError: images or another reward were asked for, the extra is not installed, or no CUDA device is there.
     """
-    instead = "On a CPU, sim_pretrain.task.vector.make_vector runs one environment in each process."
     if not config.oracle:
         raise UserError(
             "many worlds on a GPU have no camera images, because mujoco-warp's lights are not those of the training "
-            f"images. Ask for state: EnvConfig(oracle=True). {instead}"
+            f"images. Learn from state: --method=rlpd or sac; in code, EnvConfig(oracle=True). {INSTEAD}"
         )
-    try:
-        import warp
+    require_warp(device)
+    from sim_pretrain.world.warp_worlds import WarpWorlds
 
-        from sim_pretrain.world.warp_worlds import WarpWorlds
-    except ImportError as error:
-        raise UserError(
-            f"many worlds on a GPU need mujoco-warp, which is not installed ({error}). Install it and run: "
-            f"uv run --extra gpu ... {instead}"
-        ) from error
-    if device == "cuda" and not warp.is_cuda_available():
-        raise UserError(
-            "many worlds on a GPU need an NVIDIA GPU, and Warp found no CUDA device here. See what the driver finds: "
-            f"nvidia-smi. {instead}"
-        )
     host = config.make()
     spec, referees = host.task.spec, Referees(host.task, find_reward(config.reward), count)
     worlds = WarpWorlds(host.world, count, period_s=1.0 / spec.rate_hz, goals=spec.inner_steps, device=device)
     return GpuVectorEnv(host, worlds, referees, count)
+
+
+def require_warp(device: str = "cuda") -> None:
+    """Check that many worlds can be simulated on a device.
+
+    Raises:
+        UserError: the extra is not installed, or no CUDA device is there; the message says what to do.
+    """
+    try:
+        import mujoco_warp  # noqa: F401
+        import warp
+    except ImportError as error:
+        raise UserError(
+            f"many worlds on a GPU need mujoco-warp, which is not installed ({error}). Install it and run: "
+            f"uv run --extra gpu hilserl pretrain --backend=gpu ... {INSTEAD}"
+        ) from error
+    if device == "cuda" and not warp.is_cuda_available():
+        raise UserError(
+            "many worlds on a GPU need an NVIDIA GPU, and Warp found no CUDA device here. See what the driver finds: "
+            f"nvidia-smi. {INSTEAD}"
+        )
 
 
 class GpuVectorEnv(VectorEnv[Batch, np.ndarray, np.ndarray]):
@@ -149,7 +159,14 @@ class GpuVectorEnv(VectorEnv[Batch, np.ndarray, np.ndarray]):
         terminated = success | lost
         truncated = ~terminated & (self._steps >= spec.time_limit_steps)
         ended = terminated | truncated
-        told = {"success": success, "lost": lost, "reward_terms": terms, "executed": executed, "limited": limited}
+        told = {
+            "success": success,
+            "lost": lost,
+            "grasped": truths.grasped,
+            "reward_terms": terms,
+            "executed": executed,
+            "limited": limited,
+        }
         info: dict[str, Any] = {} if ended.all() else _masked(told, ~ended)
         if ended.any():
             last = np.full(self.num_envs, None, object)

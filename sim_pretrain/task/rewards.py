@@ -1,7 +1,7 @@
 """What a step is worth: immutable, named rewards; each a pure function of one `TaskState`.
 
 Success ends an episode. A reward that pays for every step therefore teaches not to finish (research page, section 0,
-item 3). The two defaults cannot: `sparse` pays once, and what `dense` adds to it sums to nothing.
+item 3). The two defaults cannot: `sparse` pays once, and what `dense` adds to it is taken back at the end.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Formula(Protocol):
     def terms(self, state: TaskState, /) -> dict[str, float]:
         """Return the value of each term in one step; the same names at every step."""
 
-    def returns(self, discount: float, /) -> tuple[float, float]:
-        """Return the lowest and the highest discounted return that any state can have."""
+    def returns(self) -> tuple[float, float]:
+        """Return the lowest and the highest return that any state can have, discounted or not."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Reward:
         """Return the value of each term in one step; the reward is their sum."""
         return self.formula.terms(state)
 
-    def returns(self, discount: float) -> tuple[float, float]:
-        """Return the lowest and the highest discounted return that any state can have: what a critic is clipped to."""
-        return self.formula.returns(discount)
+    def returns(self) -> tuple[float, float]:
+        """Return the lowest and the highest return, discounted or not: what a critic is clipped to."""
+        return self.formula.returns()
 
     def constants(self) -> dict[str, object]:
         """Return name, version and constants, as JSON values: what two rewards may differ in."""
@@ -93,8 +93,8 @@ class Sparse:
         """Return the value of each term in one step."""
         return {"success": self.success * state.success}
 
-    def returns(self, discount: float) -> tuple[float, float]:
-        """Return the lowest and the highest discounted return that any state can have."""
+    def returns(self) -> tuple[float, float]:
+        """Return the lowest and the highest return that any state can have, discounted or not."""
         return 0.0, self.success
 
 
@@ -102,10 +102,11 @@ class Sparse:
 class Dense:
     """`sparse`, plus a potential that is given while it rises and taken back when it falls or the episode ends.
 
-    Each step adds discount * potential(after) - potential(before), with 0 after the end (Ng, Harada and Russell, 1999).
-    Whatever the hand does, these sum to minus the potential of the start, so the best behaviour is that of `sparse`:
-    standing still costs, pumping gains nothing, and finishing is never worth less than waiting. That is exact if the
-    agent discounts as `discount` does; with a larger discount waiting costs even more.
+    Each step adds potential(after) - potential(before), with 0 after the end. To an agent that discounts by γ this is
+    the shaping of Ng, Harada and Russell (1999), which changes nothing about what is best, plus (1 - γ) * potential for
+    every step. Without that, all that an agent learns before its first success is that no action is better than another
+    (benchmarks/rlpd_state.md). In all it is worth at most `shaping`, half of a success, and each step of waiting costs
+    at least half of what it costs under `sparse`.
 
     The potential follows the way of a hand: to the cube, close, grasped, up; and, where there is a target, over
     it, down, open. Distances are those of the grasp centre and saturate where a grasp is possible, so that nothing
@@ -117,7 +118,6 @@ class Dense:
 
     success: float = 1.0
     shaping: float = 0.5  # the potential of a state that is all but done
-    discount: float = 0.97  # of the agent that learns with it
     lift_weights: tuple[float, ...] = (0.30, 0.10, 0.20, 0.40)  # reach, close, grasp, raise
     place_weights: tuple[float, ...] = (0.20, 0.10, 0.15, 0.10, 0.20, 0.10, 0.15)  # ... then carry, lower, release
     reach_m: float = 0.10  # length scale of the way to the cube, and of the cube's to the target
@@ -135,7 +135,7 @@ class Dense:
         before = self.potential(state.before)
         ended = state.success or state.lost
         after = dict.fromkeys(before, 0.0) if ended else self.potential(state)
-        shaped = {name: self.discount * after[name] - before[name] for name in before}
+        shaped = {name: after[name] - before[name] for name in before}
         return {"success": self.success * state.success, **shaped}
 
     def potential(self, truth: Truth) -> dict[str, float]:
@@ -144,10 +144,9 @@ class Dense:
         weights = self.lift_weights if truth.target_m is None else self.place_weights
         return {name: self.shaping * w * part for (name, part), w in zip(parts.items(), weights, strict=True)}
 
-    def returns(self, discount: float) -> tuple[float, float]:
-        """Return the lowest and the highest discounted return that any state can have."""
-        drift = self.shaping * (discount - self.discount) / (1.0 - discount)
-        return -self.shaping - max(drift, 0.0), self.success + max(-drift, 0.0)
+    def returns(self) -> tuple[float, float]:
+        """Return the lowest and the highest return that any state can have, discounted or not."""
+        return -self.shaping, max(self.success, self.shaping)
 
     def _lift(self, truth: Truth) -> dict[str, float]:
         reach, close = self._approach(truth)
@@ -187,7 +186,7 @@ REWARDS: Mapping[str, Reward] = MappingProxyType(
         reward.name: reward
         for reward in (
             Reward("sparse", Sparse()),
-            Reward("dense", Dense()),
+            Reward("dense", Dense(), version=2),
             Reward("v7", history.V7()),
             Reward("v9", history.V9()),
             Reward("v10", history.V10()),

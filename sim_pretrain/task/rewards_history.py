@@ -51,7 +51,7 @@ class V7:
             "success": self.success * state.success,
         }
 
-    def returns(self, discount: float) -> tuple[float, float]:
+    def returns(self) -> tuple[float, float]:
         """Return no bounds: several terms grow with the height or the time."""
         return -math.inf, math.inf
 

@@ -45,20 +45,23 @@ STAGES: Mapping[str, Stage] = {"home": home, "far": far, "near": near, "grasped"
 
 
 def scatter(world: World, task: SimTask, rng: np.random.Generator, stages: Mapping[str, float] | None = None) -> str:
-    """Start an episode from a stage drawn by weight (default: always `home`); return its name.
-
-    Raises:
-        UserError: an unknown stage, or weights that are no weights.
-    """
+    """Start an episode from a stage drawn by weight (default: always `home`); return its name."""
     weights = stages or {"home": 1.0}
-    unknown = sorted(set(weights) - set(STAGES))
-    if unknown or min(weights.values()) < 0 or sum(weights.values()) <= 0:
-        raise UserError(f"stages are {dict(weights)}; accepted is a weight of 0 or more for any of {', '.join(STAGES)}")
     names, shares = list(weights), np.array(list(weights.values()))
     name = names[int(rng.choice(len(names), p=shares / shares.sum()))]
     world.reset(seed=int(rng.integers(2**32)))
     STAGES[name](world, task, rng)
     return name
+
+
+def require_stages(weights: Mapping[str, float]) -> None:
+    """Check the weights of stages.
+
+    Raises:
+        UserError: an unknown stage, or weights that are no weights.
+    """
+    if not set(weights) <= set(STAGES) or min(weights.values(), default=0) < 0 or sum(weights.values()) <= 0:
+        raise UserError(f"stages are {dict(weights)}; accepted is a weight of 0 or more for any of {', '.join(STAGES)}")
 
 
 def _spread(world: World, task: SimTask, rng: np.random.Generator) -> tuple[float, float, float]:

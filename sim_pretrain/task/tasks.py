@@ -10,7 +10,8 @@ import numpy as np
 from data.errors import UserError
 from data.spec import TaskSpec
 from hilserl.tasks import bowl_task, lift_task, paper_task
-from sim_pretrain.world.scene import BOWL_HEIGHT_M, BOWL_RADIUS_M, PAPER_HALF_M, Prop, WorldProfile
+from sim_pretrain.world.profile import WorldProfile
+from sim_pretrain.world.scene import BOWL_HEIGHT_M, BOWL_RADIUS_M, PAPER_HALF_M, Prop
 from sim_pretrain.world.truth import TaskState, Truth
 
 LIFT_HEIGHT_M = 0.08  # of the cube's centre

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 
 from data.errors import UserError
+from sim_pretrain.world.opengl import mujoco
 from sim_pretrain.world.profile import WorldProfile
 from sim_pretrain.world.scene import front_axes, materials, wrist_camera
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 
-os.environ.setdefault("MUJOCO_GL", "egl")
-os.environ.setdefault("LP_NUM_THREADS", "0")  # one software-rendering thread; more bring nothing at these sizes
-
-import mujoco
 import numpy as np
 
-from data.errors import UserError
 from hilserl.robot.kinematics import JOINT_HIGH_RAD, JOINT_LOW_RAD, JOINTS, ee_position
 from sim_pretrain.world.exposure import Exposure
 from sim_pretrain.world.live import require_writable, write_profile, write_table
+from sim_pretrain.world.opengl import make_renderer, mujoco
 from sim_pretrain.world.past import Past
 from sim_pretrain.world.profile import WorldProfile
 from sim_pretrain.world.scene import UNSEEN_GROUP, Prop, build_xml
@@ -140,7 +135,7 @@ class World:
         No older than the profile's latencies; at the start of an episode, no older than that.
         """
         if self._renderer is None:
-            self._renderer = _make_renderer(self.model, self.profile)
+            self._renderer = make_renderer(self.model, self.profile.native_width_px, self.profile.native_height_px)
         near = camera == "wrist" and self.profile.wrist_mount == "-y"
         self._renderer.update_scene(self._seen(age_s), camera, self._near_view if near else self._view)
         for flag in SLOW_FLAGS:
@@ -270,13 +265,3 @@ def _upload(model: mujoco.MjModel, renderer: mujoco.Renderer, texture: int) -> N
     """Bring a texture that was repainted to the renderer; both are private to it, and it has no other way."""
     renderer._gl_context.make_current()
     mujoco.mjr_uploadTexture(model, renderer._mjr_context, texture)
-
-
-def _make_renderer(model: mujoco.MjModel, profile: WorldProfile) -> mujoco.Renderer:
-    try:
-        return mujoco.Renderer(model, profile.native_height_px, profile.native_width_px)
-    except Exception as error:
-        raise UserError(
-            f"MuJoCo found no OpenGL to render cameras with (MUJOCO_GL={os.environ['MUJOCO_GL']}: {error}). "
-            "On Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri"
-        ) from error

@@ -11,6 +11,7 @@ import draccus
 
 from data.errors import UserError
 
+Side = Literal["-y", "+y"]
 Vec3 = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 
@@ -23,7 +24,7 @@ class WorldProfile:
     native_width_px: int = 160
     native_height_px: int = 120
     camera_fps: float = 20.0
-    wrist_mount: Literal["-y", "+y"] = "-y"  # side of the gripper; +y is half a turn about the gripper's axis
+    wrist_mount: Side = "-y"  # side of the gripper; +y is half a turn about the gripper's axis
     wrist_position_m: Vec3 = (0.008, -0.065, -0.019)  # in the gripper body, for mount side -y
     wrist_quaternion: Quaternion = (0.0, 0.0, -0.1976892, 0.9802648)  # w, x, y, z; looks along the fingers, 22.8 deg
     wrist_tilt_deg: Vec3 = (0.0, 0.0, 0.0)  # mounting error about the camera's own x, y, z

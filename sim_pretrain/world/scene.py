@@ -12,22 +12,7 @@ import numpy as np
 
 from hilserl.robot.kinematics import GRASP_CENTRE_M, GRIPPER_FRAME_M, JOINT_HIGH_RAD, JOINT_LOW_RAD, LINKS
 from sim_pretrain.world.meshes import Skin, skins
-from sim_pretrain.world.profile import RealWorld, Vec3, WorldProfile, read_profile
-
-__all__ = [
-    "BOWL_HEIGHT_M",
-    "BOWL_RADIUS_M",
-    "PAPER_HALF_M",
-    "UNSEEN_GROUP",
-    "Prop",
-    "RealWorld",
-    "WorldProfile",
-    "build_xml",
-    "front_axes",
-    "materials",
-    "read_profile",
-    "wrist_camera",
-]
+from sim_pretrain.world.profile import Vec3, WorldProfile
 
 Prop = Literal["bowl", "paper"]  # what may lie on the table beside the cube
 

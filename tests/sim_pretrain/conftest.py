@@ -9,7 +9,7 @@ from data.spec import TaskSpec
 from hilserl.loop.env import ArmEnv
 from hilserl.tasks import lift_task
 from sim_pretrain.world.physics import World
-from sim_pretrain.world.scene import WorldProfile
+from sim_pretrain.world.profile import WorldProfile
 from sim_pretrain.world.sim_arm import SimArm, SimClock
 
 

@@ -13,6 +13,7 @@ import torch
 from data.errors import UserError
 from hilserl.agents.policy_file import load_policy
 from hilserl.runs import load_checkpoint
+from hilserl.tasks import read_task
 from sim_pretrain.pretrain import main
 from sim_pretrain.task.tasks import TASKS
 
@@ -21,6 +22,11 @@ TINY = [
     "--distill.round_episodes=1", "--distill.cloning_updates=20", "--distill.round_updates=10",
     "--distill.critic_episodes=1", "--distill.critic_updates=3", "--distill.evaluate=1",
     "--distill.cloning.batch_size=16",
+]  # fmt: skip
+
+RL = [
+    "--method=rlpd", "--randomize=false", "--rl.demos=1", "--rl.evaluation_episodes=1", "--rl.evaluate_every=20",
+    "--rl.steps=20", "--threads=1",
 ]  # fmt: skip
 
 
@@ -91,9 +97,8 @@ def test_preview_draws_the_tables_and_makes_no_run(tmp_path):
 
 
 def test_reinforcement_learning_starts_from_the_same_command_and_a_resume_may_be_longer(tmp_path, capsys):
-    flags = ["--method=rlpd", "--randomize=false", "--rl.demos=1", "--rl.evaluation_episodes=1",
-             "--rl.evaluate_every=20", "--threads=1", f"--output_dir={tmp_path / 'rl'}"]  # fmt: skip
-    assert main([*flags, "--rl.steps=20"]) == 0
+    flags = [*RL, f"--output_dir={tmp_path / 'rl'}"]
+    assert main(flags) == 0
     assert "finished after" in capsys.readouterr().out
     assert json.loads((tmp_path / "rl" / "rl.json").read_text())["config"]["method"] == "rlpd"
     assert main([*flags, "--rl.steps=40", "--resume"]) == 0
@@ -105,3 +110,39 @@ def test_its_help_can_be_printed(capsys):
     with pytest.raises(SystemExit) as ended:  # a per cent sign in a comment breaks argparse
         main(["--help"])
     assert ended.value.code == 0 and "--distill.rounds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", [[], ["--method=drqv2"], ["--method=sac", "--rl.pixels"], ["--method=sb3-sac"]])
+def test_many_worlds_are_for_methods_that_learn_from_state(asked, tmp_path):
+    with pytest.raises(UserError, match=r"--method=rlpd and --method=sac, from state.*leave out --backend=gpu"):
+        main([*asked, "--backend=gpu", f"--output_dir={tmp_path / 'x'}"])
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_the_extra_of_the_gpu_nothing_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "warp", None)
+    with pytest.raises(UserError, match=r"uv run --extra gpu hilserl pretrain --backend=gpu.*without --backend=gpu"):
+        main(["--method=sac", "--backend=gpu", f"--output_dir={tmp_path / 'x'}"])
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_failed_before_it_began_can_be_tried_again(tmp_path, monkeypatch):
+    """The first try of a new user is wrong; the corrected command must not be refused for it."""
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    flags = [*RL, f"--output_dir={tmp_path / 'rl'}"]
+    for wrong in ("--rl.reward=v99", "--rl.stages={space: 1}", "--rl.tensorboard=true"):
+        with pytest.raises(UserError, match=r"v99|space|tensorboard"):
+            main([*flags, wrong])
+    assert main(flags) == 0
+
+
+def test_a_policy_of_small_images_comes_with_the_task_that_the_arm_needs_for_it(tmp_path, capsys):
+    flags = [f for f in RL if not f.startswith("--method")]
+    assert main([*flags, "--method=drqv2", "--rl.capacity_gib=0.05", f"--output_dir={tmp_path / 'rl'}"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == f"On the arm: --policy.path={tmp_path / 'rl' / 'policy'} --task={tmp_path / 'rl' / 'task.json'}"
+    spec = read_task(str(tmp_path / "rl" / "task.json"))
+    assert spec.observation.cameras[0].size_px == 64
+    assert load_policy(tmp_path / "rl" / "policy", spec).policy.cameras == ("wrist",)
+    with pytest.raises(UserError, match="size_px: "):
+        load_policy(tmp_path / "rl" / "policy", read_task("lift"))

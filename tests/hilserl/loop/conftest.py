@@ -14,7 +14,7 @@ from data.store.episode_store import EpisodeStore
 from hilserl.loop.env import ArmEnv, start_joints
 from hilserl.tasks import lift_task
 from sim_pretrain.world.physics import World
-from sim_pretrain.world.scene import WorldProfile
+from sim_pretrain.world.profile import WorldProfile
 from sim_pretrain.world.sim_arm import SimArm, SimClock
 
 START_M = np.array([0.23, 0.0, 0.10])

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hilserl.robot import kinematics as k
 from hilserl.tasks import lift_task
-from sim_pretrain.world.scene import WorldProfile, build_xml
+from sim_pretrain.world.profile import WorldProfile
+from sim_pretrain.world.scene import build_xml
 
 TASK = lift_task()
 ROLL = TASK.wrist_roll_rad

@@ -13,7 +13,7 @@ from sim_pretrain.rig.bus_process import PlantMemory
 from sim_pretrain.rig.feetech_bus import ServoBus, pack
 from sim_pretrain.rig.frame_file import FrameFile, FrameReader
 from sim_pretrain.world.physics import World
-from sim_pretrain.world.scene import WorldProfile
+from sim_pretrain.world.profile import WorldProfile
 
 
 def torque_on(bus: ServoBus) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,15 @@ import draccus
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.schema import Source
+from data.schema import Episode, Source
 from data.spec import SpecMismatch
+from data.store.commit_log import Commit
+from data.store.episode_store import EpisodeStore
 from data.store.reader import open_reader
 from hilserl.agents.policy_file import load_policy
 from hilserl.agents.sac import Sac
@@ -30,14 +35,15 @@ from hilserl.metrics import read_metrics
 from hilserl.runs import RunDirectory, load_checkpoint, numbered
 from hilserl.tasks import lift_task
 from sim_pretrain.episodes.evaluation import EpisodeResult, Evaluation
-from sim_pretrain.episodes.rollout import Phase
+from sim_pretrain.episodes.rollout import Phase, rollout
 from sim_pretrain.rl import config as rl_config
 from sim_pretrain.rl import training as rl
 from sim_pretrain.rl.config import RLConfig, StateNetworkConfig, learner_of
 from sim_pretrain.rl.report import Evaluated, Result, kept_steps
 from sim_pretrain.rl.training import RLRun, train
 from sim_pretrain.rl.training_episodes import episode_seed
-from sim_pretrain.task.env import oracle_spec
+from sim_pretrain.task.env import EnvConfig, oracle_spec
+from sim_pretrain.task.gpu_vector import make_gpu_vector
 from sim_pretrain.task.tasks import TASKS
 
 LIMIT = 40  # steps of an episode here; the expert needs about 25
@@ -278,6 +284,82 @@ def test_a_process_that_is_told_to_stop_or_killed_leaves_a_run_that_goes_on(
     assert len(open_reader(run.path).commits()) >= episodes
     train(run, TINY)
     assert_same_run(run, straight[0])
+
+
+# many worlds at once
+
+
+def side_by_side(config: EnvConfig, count: int) -> SyncVectorEnv:
+    """Gymnasium's own vector, in place of the one that needs an extra and a GPU and has its interface."""
+    return SyncVectorEnv([config.make] * count, autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+ROUNDS = replace(TINY, steps=120, backend="gpu", worlds=2, checkpoint_every=10_000)
+
+
+@pytest.fixture(scope="module")
+def rounds(tmp_path_factory: pytest.TempPathFactory, quick: None) -> Iterator[RunDirectory]:
+    """A run that plays two episodes at once, twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rl, "make_gpu_vector", side_by_side)
+        run = RunDirectory(tmp_path_factory.mktemp("rl") / "rounds")
+        assert train(run, ROUNDS).finished
+        yield run
+
+
+def test_many_worlds_play_the_episodes_of_single_ones(rounds: RunDirectory) -> None:
+    assert_played_as_alone(rounds, 4, atol=1e-6)
+
+
+@pytest.mark.skipif(not find_spec("mujoco_warp"), reason="mujoco-warp is not installed: uv sync --extra gpu")
+def test_so_does_mujoco_warp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On its CPU device. Where the hand touches the cube, float32 moves a finger by up to a degree."""
+    run = RunDirectory(tmp_path / "run")
+    monkeypatch.setattr(rl, "make_gpu_vector", lambda config, count: make_gpu_vector(config, count, device="cpu"))
+    train(run, replace(ROUNDS, steps=1))
+    assert_played_as_alone(run, 2, atol=0.02)
+
+
+def assert_played_as_alone(run: RunDirectory, count: int, atol: float) -> None:
+    """Played again in one environment, the actions of each episode lead to the same states [rad] and the same end."""
+    reader, env = open_reader(run.path), EnvConfig(oracle=True).make()
+    online = reader.commits("online")
+    assert [c.notes["number"] for c in online] == [*range(count)]
+    assert [c.notes["seed"] for c in online] == [episode_seed(0, 1, i) for i in range(count)]
+    for commit in online:
+        episode = reader.read(commit)
+        again = rollout(env, played(episode), lambda _: np.zeros(4, np.float32), commit.notes["seed"])
+        assert (again.episode.meta.outcome, str(again.phase)) == (commit.outcome, commit.notes["phase"])
+        np.testing.assert_array_equal(again.episode.terminated, episode.terminated)
+        np.testing.assert_allclose(again.episode.stamp_s - again.episode.stamp_s[0], episode.stamp_s, atol=1e-9)
+        np.testing.assert_allclose(again.episode.executed, episode.executed, atol=1e-4)
+        np.testing.assert_allclose(again.episode.state[:, :6], episode.state[:, :6], atol=atol)
+    env.close()
+
+
+def played(episode: Episode) -> Callable[..., tuple[np.ndarray, Source]]:
+    actions = iter(episode.proposed)
+    return lambda observation, truth: (next(actions), Source.POLICY)
+
+
+@pytest.mark.parametrize("kept", [1, 2, 3])
+def test_a_kill_within_a_round_changes_nothing(
+    rounds: RunDirectory, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when some episodes of a round are committed: it is played again, and the missing ones are added."""
+    run, append, number = RunDirectory(tmp_path / "run"), EpisodeStore.append, itertools.count()
+
+    def dies(store: EpisodeStore, episode: Episode) -> Commit:
+        if episode.meta.kind == "online" and next(number) >= kept:
+            raise KeyboardInterrupt
+        return append(store, episode)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(EpisodeStore, "append", dies)
+        train(run, ROUNDS)
+    assert len(open_reader(run.path).commits("online")) == kept
+    train(run, ROUNDS)
+    assert_same_run(run, rounds)
 
 
 # another run

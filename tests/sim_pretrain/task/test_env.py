@@ -112,7 +112,7 @@ def test_gymnasium_accepts_it(name):
 )
 def test_what_is_unknown_is_refused_with_what_exists(make, options, listed):
     with pytest.raises(UserError, match=listed):
-        make(**options).reset(seed=0)
+        make(**options)
 
 
 def test_an_unknown_render_mode_is_refused():

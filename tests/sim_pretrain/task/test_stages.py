@@ -6,7 +6,7 @@ import pytest
 from data.errors import UserError
 from hilserl.loop.env import sample_start
 from sim_pretrain.task.env import EnvConfig
-from sim_pretrain.task.stages import STAGES, scatter
+from sim_pretrain.task.stages import STAGES, require_stages, scatter
 from sim_pretrain.task.tasks import TASKS
 from sim_pretrain.world.physics import World
 
@@ -27,13 +27,13 @@ def starts() -> dict[str, list]:
 
 def test_an_unknown_stage_is_refused_with_those_that_exist():
     with pytest.raises(UserError, match="home, far, near, grasped"):
-        scatter(World(), TASK, np.random.default_rng(0), {"hover": 1.0})
+        require_stages({"hover": 1.0})
 
 
-@pytest.mark.parametrize("weights", [{"home": -1.0}, {"home": 0.0}])
+@pytest.mark.parametrize("weights", [{"home": -1.0}, {"home": 0.0}, {}])
 def test_weights_that_are_none_are_refused(weights):
     with pytest.raises(UserError, match="weight of 0 or more"):
-        scatter(World(), TASK, np.random.default_rng(0), weights)
+        require_stages(weights)
 
 
 def test_only_one_stage_starts_with_the_cube_in_the_hand(starts):
