@@ -49,7 +49,7 @@ def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: py
 
 def test_without_a_gpu_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "warp", SimpleNamespace(is_cuda_available=lambda: False))
-    monkeypatch.setitem(sys.modules, "sim_pretrain.world.warp_worlds", SimpleNamespace(WarpWorlds=None))
+    monkeypatch.setitem(sys.modules, "mujoco_warp", SimpleNamespace())
     with pytest.raises(UserError, match=r"no CUDA device.*nvidia-smi.*make_vector"):
         make_gpu_vector(ORACLE, 2)
 
