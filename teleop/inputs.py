@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import draccus
 import numpy as np
@@ -47,6 +47,7 @@ class OperatorState:
     gripper: float = 1.0  # absolute command in [-1 closed, 1 open]; keeps its value while untouched
     success_held: bool = False  # the success button is down right now
     pressed: frozenset[Button] = frozenset()  # edges since the last reading
+    ready: bool = True  # False: the device has to align with the arm before anything starts
     note: str = ""  # what the device itself does or waits for, in words for the person
 
 
@@ -60,6 +61,7 @@ class Follower:
     gripper: float  # last executed gripper command
     action: ActionSpec  # what a unit of `OperatorState.move` is
     human: bool  # the person drives
+    button: bool = False  # the deadman of a second device beside this one
 
 
 class Operator(Protocol):
@@ -85,6 +87,8 @@ class Operator(Protocol):
 @dataclass(frozen=True)
 class OperatorConfig(draccus.ChoiceRegistry):
     """`--teleop.type=...`: which device the person uses. Subclasses register themselves by name."""
+
+    has_buttons: ClassVar[bool] = True  # False: it needs a second device for them
 
     def connect(self) -> Operator:
         """Open the device; raise with the next command to run when it is not there."""

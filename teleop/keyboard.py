@@ -55,7 +55,7 @@ class KeyboardConfig(OperatorConfig):
         if not sys.stdin.isatty():
             raise UserError(
                 "the keyboard was asked for, but standard input is no terminal. Start the command in a terminal, or "
-                "name another device: --teleop.type=gamepad, with a leader --teleop.buttons.type=gamepad (or none)"
+                "name another device: --teleop.type=gamepad, or beside a leader --buttons.type=gamepad"
             )
         print(HELP, file=sys.stderr)
         return Keyboard(sys.stdin.fileno())

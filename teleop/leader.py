@@ -12,8 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from data.errors import UserError
-from teleop.buttons import with_buttons
-from teleop.inputs import Button, Follower, Operator, OperatorState, Prompt
+from teleop.inputs import Follower, OperatorState, Prompt
 from teleop.relative import relative_action
 from teleop.takeover import BODY, LeaderFeel, LeaderMemory, LeaderReading, Mode, advance, deadman
 
@@ -48,39 +47,41 @@ class LeaderArm(Protocol):
 
 
 class Leader:
-    """Implements `teleop.inputs.Operator`. Buttons come from a second operator, for a leader has none."""
+    """Implements `teleop.inputs.Operator`; without buttons, which `teleop.buttons` adds."""
 
-    def __init__(
-        self, arm: LeaderArm, buttons: Operator, feel: LeaderFeel, end_effector_m: Callable[[np.ndarray], np.ndarray]
-    ) -> None:
-        """Own `arm` and `buttons`; `end_effector_m` is the forward kinematics of joints [6] rad to [3] m."""
-        self._arm, self._buttons, self._feel, self._end_effector_m = arm, buttons, feel, end_effector_m
+    def __init__(self, arm: LeaderArm, feel: LeaderFeel, end_effector_m: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Own `arm`; `end_effector_m` is the forward kinematics of joints [6] rad to [3] m."""
+        self._arm, self._feel, self._end_effector_m = arm, feel, end_effector_m
         self._lock = threading.Lock()  # guards what follows; never held during a transaction
         self._memory = LeaderMemory()
         self._follower: Follower | None = None  # None: not shown the arm yet
         self._reading: LeaderReading | None = None  # None: lost
-        self._button, self._why = False, ""
+        self._why = ""  # it is lost
         self._closing = threading.Event()
         self._cycle()
         self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
         self._thread.start()
 
     def read(self) -> OperatorState:
-        """Return what the hand on the leader asks for, with the buttons; never blocks."""
-        buttons = self._buttons.read()
+        """Return what the hand on the leader asks for; never blocks."""
+        now_s = time.monotonic()
         with self._lock:
-            self._button = buttons.deadman
-            self._advance()
-            state = with_buttons(self._state(), buttons)
-            aligned = self._memory.mode is not Mode.ALIGNING
-        if Button.START in state.pressed and not aligned:  # kept for later, it would start the arm unawares
-            logger.warning("not started: %s, then press Start again", state.note)
-            return replace(state, pressed=state.pressed - {Button.START})
-        return state
+            reading, follower, memory = self._reading, self._follower, self._memory
+        gripper = 1.0 if follower is None else follower.gripper
+        if reading is None or now_s - reading.stamp_s > SILENT_S:
+            return OperatorState(now_s, connected=False, gripper=gripper, note=self._why or "the leader is silent")
+        if follower is None:
+            degrees = " ".join(f"{angle:+.0f}" for angle in np.rad2deg(reading.joints_rad))
+            return OperatorState(now_s, ready=False, note=f"leader at {degrees} degrees")
+        move, held = np.zeros(3, np.float32), deadman(memory, follower)
+        if memory.anchor is not None:
+            place_m = self._end_effector_m(reading.joints_rad)
+            move, gripper = relative_action(memory.anchor, place_m, float(reading.joints_rad[5]), follower)
+        ready, note = memory.mode is not Mode.ALIGNING, _NOTES[memory.mode]
+        return OperatorState(now_s, deadman=held, move=move, gripper=gripper, ready=ready, note=note)
 
     def tell(self, prompt: Prompt, **details: str | float | int) -> None:
-        """Pass it on to the buttons."""
-        self._buttons.tell(prompt, **details)
+        """Nothing: its force says who drives."""
 
     def follow(self, follower: Follower) -> None:
         """Move along with the arm from now on.
@@ -96,14 +97,13 @@ class Leader:
             self._advance()
 
     def close(self) -> None:
-        """Stop the thread, leave the leader limp and release the buttons; a second call does nothing."""
+        """Stop the thread and leave the leader limp; a second call does nothing."""
         if self._closing.is_set():
             return
         self._closing.set()
         self._thread.join()
         self._reading = None
         self._arm.close()
-        self._buttons.close()
 
     def _run(self) -> None:
         while not self._closing.wait(PERIOD_S):
@@ -131,24 +131,10 @@ class Leader:
             self._arm.hold_at(goal_rad)
 
     def _advance(self) -> None:
-        """Take in what is newest of leader, arm and button; the lock is held."""
+        """Take in what is newest of leader and arm; the lock is held."""
         if self._reading is not None and self._follower is not None:
             place_m = self._end_effector_m(self._reading.joints_rad)
-            self._memory = advance(self._memory, self._reading, place_m, self._follower, self._button, self._feel)
-
-    def _state(self) -> OperatorState:
-        now_s, reading, follower, memory = time.monotonic(), self._reading, self._follower, self._memory
-        gripper = 1.0 if follower is None else follower.gripper
-        if reading is None or now_s - reading.stamp_s > SILENT_S:
-            return OperatorState(now_s, connected=False, gripper=gripper, note=self._why)
-        if follower is None:
-            degrees = " ".join(f"{angle:+.0f}" for angle in np.rad2deg(reading.joints_rad))
-            return OperatorState(now_s, note=f"leader at {degrees} degrees")
-        move, held = np.zeros(3, np.float32), deadman(memory, follower, self._button)
-        if memory.anchor is not None:
-            place_m = self._end_effector_m(reading.joints_rad)
-            move, gripper = relative_action(memory.anchor, place_m, float(reading.joints_rad[5]), follower)
-        return OperatorState(now_s, deadman=held, move=move, gripper=gripper, note=_NOTES[memory.mode])
+            self._memory = advance(self._memory, self._reading, place_m, self._follower, self._feel)
 
 
 _NOTES = {

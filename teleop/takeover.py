@@ -83,20 +83,19 @@ def advance(
     reading: LeaderReading,
     leader_m: np.ndarray,
     follower: Follower,
-    button: bool,
     feel: LeaderFeel,
 ) -> LeaderMemory:
-    """Take in a new reading, or news of the arm or the button, and return what follows.
+    """Take in a new reading, or news of the arm, and return what follows.
 
     Args:
         memory: of the last call.
         reading: the newest; the same one may come again.
         leader_m: [3] the end effector at `reading`.
-        follower: the arm now; its joints within the leader's own limits.
-        button: held: take over, or stay in charge; when it goes up again, hand back.
+        follower: the arm now, its joints within the leader's own limits. Its button, while held, takes over or stays
+            in charge; when it goes up again, it hands back.
         feel: thresholds.
     """
-    now_s, joints = reading.stamp_s, reading.joints_rad
+    now_s, joints, button = reading.stamp_s, reading.joints_rad, follower.button
     if memory.mode is Mode.LEADING:
         if memory.rest_rad is None or np.abs(joints - memory.rest_rad).max() > feel.still_rad:
             memory = replace(memory, rest_rad=joints, rest_since_s=now_s)
@@ -131,11 +130,11 @@ def feel_grip(grip: Grip, reading: LeaderReading, goal_rad: np.ndarray, feel: Le
     return Grip(grip.held, since_s)
 
 
-def deadman(memory: LeaderMemory, follower: Follower, button: bool) -> bool:
+def deadman(memory: LeaderMemory, follower: Follower) -> bool:
     """Whether the person drives, or wants to.
 
     On the way back it stays true, and the arm holds, until the leader has its force again and is aligned.
     """
     if memory.mode is Mode.ALIGNING:
         return follower.human
-    return memory.mode is Mode.LEADING or memory.grip.held or button
+    return memory.mode is Mode.LEADING or memory.grip.held or follower.button

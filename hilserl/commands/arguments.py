@@ -52,11 +52,11 @@ class ArmArgs:
     robot: RobotConfig  # as in LeRobot: --robot.type=so101_follower --robot.port=... --robot.id=...
     teleop: OperatorConfig  # who can stop it: --teleop.type=gamepad or so101_leader; "none" has to be asked for
     output_dir: Path  # run directory; its store is created on first use
+    buttons: OperatorConfig | None = None  # whose buttons count, too: --buttons.type=keyboard; a leader has none
     task: str = "lift"  # lift, bowl or paper, or the path of a task spec as JSON
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
     give_up_s: float = 60.0  # arm, camera or pad may stay silent this long before the session ends; the arm holds
-    keys: bool = False  # this terminal's keys label, pause and stop, too, beside the device
 
     def read_task(self) -> TaskSpec:
         """Return the task spec to use."""

@@ -60,15 +60,16 @@ def open_actor(
 
 
 def connect_operator(args: ArmArgs) -> Operator:
-    """Open the person's device, with the terminal's keys beside it if that was asked for."""
-    device = args.teleop.connect()
-    if not args.keys:
-        return device
-    try:
-        return WithButtons(device, KeyboardConfig().connect())
-    except BaseException:
-        device.close()
-        raise
+    """Open the person's device, and the buttons beside it; a device without any gets the keyboard's."""
+    buttons = args.buttons or (None if args.teleop.has_buttons else KeyboardConfig())
+    if buttons is None:
+        return args.teleop.connect()
+    with contextlib.ExitStack() as undo:
+        beside = buttons.connect()
+        undo.callback(beside.close)
+        operator = WithButtons(args.teleop.connect(), beside)
+        undo.pop_all()
+    return operator
 
 
 @contextlib.contextmanager

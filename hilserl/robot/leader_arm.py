@@ -17,14 +17,13 @@ from hilserl.robot.calibration import require_calibration_file, require_same_cal
 from hilserl.robot.guard import release_motors
 from hilserl.robot.kinematics import JOINTS, ee_position
 from teleop.inputs import Operator, OperatorConfig
-from teleop.keyboard import KeyboardConfig
 from teleop.leader import Leader
 from teleop.takeover import LeaderFeel, LeaderReading
 
 _CONNECT_ATTEMPTS = 6  # the driver configures motors in some 90 transactions without retries; a cable settles
 _FULL_TORQUE = 1000  # of Torque_Limit and Present_Load
 _ADVICE = "Check the leader's power supply and both cables; the session goes on when it answers"
-_SOFTENED = ("Torque_Limit", "P_Coefficient")  # registers that are put back at the end
+_SOFTENED = {"Torque_Limit", "P_Coefficient"}  # registers that are put back at the end
 logger = logging.getLogger(__name__)
 
 
@@ -36,23 +35,22 @@ class LeaderConfig(OperatorConfig):
     port: str  # of the leader, as in LeRobot: --teleop.port=/dev/ttyACM1
     id: str  # name of its calibration, as in LeRobot: --teleop.id=my_leader
     calibration_dir: Path | None = None  # where that is; none: LeRobot's own place
-    buttons: OperatorConfig = field(default_factory=KeyboardConfig)  # a leader has none: keyboard, gamepad or none
     feel: LeaderFeel = field(default_factory=LeaderFeel)  # how soft it is, and what counts as a hand on it
 
+    has_buttons = False
+
     def connect(self) -> Operator:
-        """Open leader and buttons; the leader is limp until it is shown the arm.
+        """Open the leader; it is limp until it is shown the arm.
 
         Raises:
             ArmFault: the port, a motor or the calibration is not in order.
         """
-        with contextlib.ExitStack() as undo:
-            buttons = self.buttons.connect()
-            undo.callback(buttons.close)
-            arm = LeRobotLeader(self)
-            undo.callback(arm.close)
-            leader = Leader(arm, buttons, self.feel, ee_position)
-            undo.pop_all()
-        return leader
+        arm = LeRobotLeader(self)
+        try:
+            return Leader(arm, self.feel, ee_position)
+        except BaseException:
+            arm.close()
+            raise
 
 
 class LeRobotLeader:
@@ -84,6 +82,7 @@ class LeRobotLeader:
         self._clean = CleanInput(self._bus)
         self._claim: int | None = None
         self._energised = False
+        self._found: dict[str, dict[str, int]] = {}  # register -> value by joint, before we made it soft
         for remaining in reversed(range(_CONNECT_ATTEMPTS)):
             try:
                 self.reconnect()
@@ -137,7 +136,8 @@ class LeRobotLeader:
                 require_same_calibration(self._leader)
                 self._leader.configure()  # switches torque off
                 self._energised = False
-                self._found = {r: self._bus.sync_read(r, normalize=False, num_retry=READ_RETRIES) for r in _SOFTENED}
+                for register in _SOFTENED - self._found.keys():
+                    self._found[register] = self._bus.sync_read(register, normalize=False, num_retry=READ_RETRIES)
         except BaseException:
             self._let_go()
             raise

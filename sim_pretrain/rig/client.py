@@ -49,7 +49,7 @@ def teleop_flags(directory: Path) -> list[str]:
         ConnectionError: no rig is ready in `directory`.
     """
     rig = announced(directory)
-    device = "teleop.buttons" if rig["leader"] else "teleop"
+    device = "buttons" if rig["leader"] else "teleop"
     flags = [f"--{device}.type=virtual_pad", f"--{device}.events={rig['pad']}"] if rig["pad"] else []
     if rig["leader"]:
         where = [f"--teleop.port={rig['leader']}", f"--teleop.calibration_dir={rig['calibration_dir']}"]

@@ -231,7 +231,7 @@ class Rig:
         fresh.write_text(json.dumps(content, indent=1))
         fresh.replace(self._directory / "rig.json")
         flags = arm_flags(self._directory) + teleop_flags(self._directory)
-        logger.info("rig ready; flags for any hilserl command:\n%s", shlex.join(flags))
+        logger.info("rig ready; the flags for its arm and devices:\n%s", shlex.join(flags))
 
 
 def run_rig(config: RigConfig) -> None:

@@ -9,8 +9,8 @@ from teleop.inputs import Button, OperatorState
 from teleop.nobody import NobodyConfig
 
 states = st.builds(
-    lambda connected, deadman, x, success, pressed: (
-        OperatorState(0.0, True, deadman, np.float32([x, 0, 0]), 0.5, success, frozenset(pressed))
+    lambda connected, deadman, x, success, pressed, ready: (
+        OperatorState(0.0, True, deadman, np.float32([x, 0, 0]), 0.5, success, frozenset(pressed), ready)
         if connected
         else OperatorState(0.0, False, pressed=frozenset(pressed))
     ),
@@ -19,13 +19,15 @@ states = st.builds(
     st.floats(-1, 1, width=32),
     st.booleans(),
     st.sets(st.sampled_from(Button)),
+    st.booleans(),
 )
 
 
 @given(states, states)
 def test_buttons_count_motion_does_not_and_a_lost_one_stops_all(device: OperatorState, buttons: OperatorState) -> None:
     both = with_buttons(device, buttons)
-    assert both.pressed == device.pressed | buttons.pressed, "STOP counts in any case"
+    dropped = set() if device.ready else {Button.START}
+    assert both.pressed == (device.pressed | buttons.pressed) - dropped, "STOP counts in any case"
     assert both.connected == (device.connected and buttons.connected)
     if both.connected:
         assert both.deadman == device.deadman and (both.move == device.move).all()

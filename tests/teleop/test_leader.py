@@ -8,7 +8,6 @@ import pytest
 
 from teleop import leader as module
 from teleop.leader import Leader
-from teleop.nobody import Nobody
 from teleop.takeover import LeaderFeel, LeaderReading
 
 
@@ -44,7 +43,7 @@ def arm() -> Iterator[HangingArm]:
 
 
 def test_reading_waits_for_no_bus_and_an_old_reading_is_none(arm: HangingArm, monkeypatch: pytest.MonkeyPatch) -> None:
-    leader = Leader(arm, Nobody(), LeaderFeel(), lambda joints_rad: joints_rad[:3])
+    leader = Leader(arm, LeaderFeel(), lambda joints_rad: joints_rad[:3])
     assert arm.hangs.wait(10)
     monkeypatch.setattr(module, "SILENT_S", 1e9)
     assert leader.read().connected, "this would hang, too, if it asked the bus"

@@ -62,7 +62,7 @@ def test_between_the_two_thresholds_nothing_changes(offs: list[float]) -> None:
 
 def run(memory: LeaderMemory, *steps: tuple[LeaderReading, dict], button: bool = False) -> LeaderMemory:
     for seen, arm in steps:
-        memory = advance(memory, seen, EE, follower(**arm), button, FEEL)
+        memory = advance(memory, seen, EE, follower(**arm, button=button), FEEL)
     return memory
 
 
@@ -74,8 +74,8 @@ GRABBED = replace(LEADING, button=False)
 def test_it_aligns_slowly_and_only_then_follows() -> None:
     memory, pan, goals = LeaderMemory(), -1.0, []
     for i in range(100):
-        memory = advance(memory, reading(0.02 * i, pan, energised=i > 0), EE, follower(), False, FEEL)
-        assert not deadman(memory, follower(), False)
+        memory = advance(memory, reading(0.02 * i, pan, energised=i > 0), EE, follower(), FEEL)
+        assert not deadman(memory, follower())
         assert (memory.mode is Mode.FOLLOWING) == (i > 0 and abs(pan) <= FEEL.aligned_rad)
         goals.append(memory.goal_rad[0])
         pan = goals[-1]  # a leader that is where it is held
@@ -91,7 +91,7 @@ def test_the_person_leads_only_once_the_session_says_so() -> None:
     pulled = [(reading(0.02 * i, 0.3, -0.3), {}) for i in range(10)]
     memory = run(FOLLOWING, *pulled)
     assert memory.mode is Mode.FOLLOWING and memory.goal_rad is not None
-    assert deadman(memory, follower(), False)
+    assert deadman(memory, follower())
     memory = run(memory, (pulled[-1][0], {"human": True}))
     assert memory.mode is Mode.LEADING and memory.goal_rad is None
 
@@ -103,11 +103,11 @@ def test_the_way_back_is_force_alignment_policy() -> None:
     assert memory.mode is Mode.LEADING
     memory = run(memory, (reading(rested, energised=False), arm))
     assert memory.mode is Mode.ALIGNING and np.allclose(memory.goal_rad, 0), "it is held where it is"
-    assert deadman(memory, follower(**arm), False), "the policy does not drive yet"
+    assert deadman(memory, follower(**arm)), "the policy does not drive yet"
     memory = run(memory, (reading(rested + 0.02, energised=True), arm))
-    assert memory.mode is Mode.ALIGNING and deadman(memory, follower(**arm), False)
+    assert memory.mode is Mode.ALIGNING and deadman(memory, follower(**arm))
     memory = run(memory, (reading(rested + 0.04, pan=0.45), arm))
-    assert memory.mode is Mode.FOLLOWING and not deadman(memory, follower(**arm), False)
+    assert memory.mode is Mode.FOLLOWING and not deadman(memory, follower(**arm))
 
 
 def test_a_hand_that_moves_keeps_it_and_the_button_outlasts_rest() -> None:
@@ -132,9 +132,9 @@ def test_no_sequence_leads_without_consent_or_hands_back_limp(steps) -> None:
     memory, now_s, driving = LeaderMemory(), 0.0, False
     for (seen, human, button), elapsed_s in steps:
         now_s += elapsed_s
-        arm = follower(human=human)
-        memory = advance(memory, replace(seen, stamp_s=now_s), EE, arm, button, FEEL)
-        held = deadman(memory, arm, button)
+        arm = follower(human=human, button=button)
+        memory = advance(memory, replace(seen, stamp_s=now_s), EE, arm, FEEL)
+        held = deadman(memory, arm)
         if memory.mode is Mode.LEADING:
             assert human and held and memory.anchor is not None and memory.goal_rad is None
         else:
