@@ -68,6 +68,8 @@ COMMANDS = {
     "data repair": Command("hilserl.commands.data_repair", "Salvage and mend a damaged store; nothing is deleted."),
     "export": Command("hilserl.commands.export", "Write episodes as a LeRobot v3 dataset."),
     "import": Command("hilserl.commands.import_dataset", "Read a LeRobot v3 dataset into a run."),
+    "jog": Command("hilserl.commands.jog", "Service mode: move single joints slowly, out of a limit or a collision."),
+    "park": Command("hilserl.commands.park", "Fold the arm slowly and take its force out."),
     "unlock": Command("hilserl.commands.unlock", "Take the force out of an arm that holds its pose; support it first."),
     "status": Command("hilserl.commands.status", "Summarise a run: episodes, success, what a resume would restore."),
 }

@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     table([_row(stage) for stage in stages(reader, commits)])
     _groups("session", commits, lambda c: c.session)
     _groups("detector", commits, lambda c: c.detector_version)
+    _noted(commits)
     if any(c.salvaged for c in commits):
         print(f"  salvaged   {sum(c.salvaged for c in commits)} episodes were rebuilt after a crash")
     if excluded:
@@ -84,6 +85,17 @@ def _groups(name: str, commits: Iterable[Commit], key: Callable[[Commit], str]) 
     for value, count in groups.items():
         if value or len(groups) > 1:
             print(f"  {name:10} {value or '(none)'}: {count} episodes")
+
+
+def _noted(commits: Iterable[Commit]) -> None:
+    """Print what the actor noted: how often limits held the arm back, and what was odd about recordings."""
+    limits: Counter[str] = Counter()
+    for commit in commits:
+        limits.update({n.removeprefix("limit_"): int(v) for n, v in commit.notes.items() if n.startswith("limit_")})
+        if "doubts" in commit.notes:
+            print(f"  doubtful   episode {commit.index}: {commit.notes['doubts']}")
+    if limits:
+        print(f"  limits     held the arm back: {', '.join(f'{n} {count}' for n, count in limits.most_common())} times")
 
 
 def _list(reader: AnnotatedReader, commits: Sequence[Commit], excluded: Sequence[Commit]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from lerobot.cameras import Camera, CameraConfig, make_cameras_from_configs
 
+import hilserl.robot.cameras as cameras_module
 from hilserl.robot.cameras import CameraFault, CameraReader, open_cameras
 from sim_pretrain.rig.camera import EmulatedCameraConfig
 from sim_pretrain.rig.frame_file import FrameFile
@@ -36,7 +37,7 @@ class FaultyCamera(Camera):
         return []
 
     def connect(self, warmup=True):
-        if self.kind == "absent":
+        if self.kind in ("absent", "gone"):
             raise ConnectionError("Failed to open")
         self._open = True
         self.opened_s = time.monotonic()
@@ -49,8 +50,12 @@ class FaultyCamera(Camera):
         return self.read_latest()
 
     def read_latest(self, max_age_ms=500):
+        if not self._open:
+            raise ConnectionError("not connected")
         frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
         match self.kind:
+            case "gone":
+                raise RuntimeError("read thread is not running")
             case "stale":
                 raise TimeoutError("latest frame is too old: 900 ms")
             case "black":
@@ -99,7 +104,9 @@ def test_the_cameras_own_stamp_is_used():
         latest_timestamp = time.perf_counter() - 0.25
 
     camera = Stamped(configs(wrist="noise")["wrist"])
+    camera.connect()
     _, stamp_s = CameraReader({"wrist": camera}).read("wrist")
+    camera.disconnect()
     assert time.monotonic() - stamp_s >= 0.25
 
 
@@ -131,6 +138,43 @@ def test_stale_in_the_middle():
         reader._cameras["wrist"].kind = "stale"
         with pytest.raises(CameraFault, match=r"'wrist'.*900 ms"):
             reader.read("wrist")
+
+
+def test_black_in_the_middle_until_there_is_light_again(monkeypatch):
+    monkeypatch.setattr(cameras_module, "_LOOK_S", 0.0)
+    with open_cameras(configs(wrist="noise")) as reader:
+        reader._cameras["wrist"].kind = "black"
+        for _ in range(2):
+            with pytest.raises(CameraFault, match=r"'wrist' shows a constant picture"):
+                reader.read("wrist")
+        reader._cameras["wrist"].kind = "noise"
+        reader.read("wrist")
+
+
+def test_a_camera_that_was_unplugged_is_opened_again():
+    with open_cameras(configs(wrist="noise", front="noise")) as reader:
+        camera = reader._cameras["wrist"]
+        camera.kind = "gone"
+        with pytest.raises(CameraFault, match="read thread is not running"):
+            reader.read("wrist")
+        assert camera.is_connected  # the first failure does not wait for anything
+        with pytest.raises(CameraFault, match="does not open"):
+            reader.read("wrist")
+        reader.read("front")
+        camera.kind = "noise"
+        reader.read("wrist")
+        assert camera.is_connected and FaultyCamera.alive == 2
+
+
+def test_a_camera_that_was_silent_for_a_moment_is_not_opened_again():
+    with open_cameras(configs(wrist="noise")) as reader:
+        camera = reader._cameras["wrist"]
+        opened_s, camera.kind = camera.opened_s, "stale"
+        with pytest.raises(CameraFault):
+            reader.read("wrist")
+        camera.kind = "noise"
+        reader.read("wrist")
+        assert camera.opened_s == opened_s
 
 
 def test_unknown_camera():

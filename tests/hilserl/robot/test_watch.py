@@ -39,7 +39,7 @@ def arm(bench, clock):
 
 def look(arm, clock, times: int = LOOKS, wanted_rad=None) -> None:
     for _ in range(times):
-        clock.t += 0.1
+        clock.t += 0.11
         measured_rad = arm.read().positions_rad
         arm.write(measured_rad if wanted_rad is None else wanted_rad)
 
