@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import select
 import termios
 from collections.abc import Callable, Iterator
 
@@ -32,6 +33,8 @@ def keys(terminal: tuple[int, int]) -> Iterator[Callable]:
 
     def typed(text: str):
         os.write(terminal[0], text.encode())
+        if text:
+            select.select([terminal[1]], [], [], 5)  # the kernel hands it over when it gets to it
         return operator.read()
 
     typed.operator = operator
@@ -101,6 +104,7 @@ def test_success_is_held_while_the_key_repeats(keys: Callable, monkeypatch: pyte
 
 def test_what_was_typed_before_is_no_press(terminal: tuple[int, int]) -> None:
     os.write(terminal[0], b"s\r")
+    select.select([terminal[1]], [], [], 5)
     operator = Keyboard(terminal[1])
     assert not operator.read().pressed
     operator.close()

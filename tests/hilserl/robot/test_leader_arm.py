@@ -121,8 +121,20 @@ def following(leader: WithButtons) -> None:
 
 def take(bench: Bench, leader: WithButtons) -> None:
     """Grab the following leader, and let the session agree."""
-    bench.hand.move_hand({"shoulder_pan": 0.4}, 0.2)
-    until(lambda: leader.read().deadman, "the grab is felt")
+    holds = False
+
+    def felt() -> bool:
+        nonlocal holds
+        follows = "follows" in leader.read().note
+        if not holds and follows:
+            bench.hand.move_hand({"shoulder_pan": 0.4}, 0.2)
+            holds = True
+        elif holds and "aligns" in leader.read().note:  # late answers on a busy machine: it was lost for a moment
+            bench.hand.let_go()
+            holds = False
+        return leader.read().deadman
+
+    until(felt, "the grab is felt")
     leader.follow(replace(ARM, human=True))
 
 

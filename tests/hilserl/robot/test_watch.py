@@ -123,6 +123,7 @@ def test_a_look_costs_one_transaction_and_never_delays_a_reading(bench, arm, clo
     requests = []
     answer = bench.bus._answer
     look(arm, clock, 1)
+    time.sleep(0.1)  # its last write is not acknowledged
     monkeypatch.setattr(bench.bus, "_answer", lambda frame: requests.append(frame.code) or answer(frame))
     look(arm, clock)
     assert requests == [SYNC_READ, SYNC_WRITE, READ] * LOOKS
