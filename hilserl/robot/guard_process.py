@@ -22,6 +22,7 @@ from hilserl.runs import RunDirectory
 
 DEATH_S = 5.0  # a killed process is gone by then
 PATIENCE_S = 60.0  # for a bus that does not answer
+TAKEN_S = 2.0  # a port that is claimed for longer is another program's, not what is left of the dead one
 _RETRY_S = 0.5
 _SLICES = 8  # silence is counted in waits of our own: a machine that was asleep has not been silent
 
@@ -45,12 +46,13 @@ def listen(silence_s: float) -> str:
 
 def freeze(port: str) -> str:
     """Freeze the arm, again and again until every motor has confirmed it; return what came of it."""
-    deadline_s, report = time.monotonic() + PATIENCE_S, None
+    deadline_s, taken_s = time.monotonic() + PATIENCE_S, time.monotonic() + TAKEN_S
     while True:
         try:
-            if (report := attempt(port)) is None:
+            report = attempt(port)
+            if report is None and time.monotonic() > taken_s:
                 return "another program drives the arm already, so it was left alone"
-            if report.complete:
+            if report is not None and report.complete:
                 return "it holds its pose with less than half of its force"
             found = str(report)
         except ArmFault as fault:

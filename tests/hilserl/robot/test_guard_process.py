@@ -23,20 +23,19 @@ TORQUE_ENABLE, TORQUE_LIMIT = 40, slice(48, 50)
 
 @pytest.fixture(scope="module")
 def ended(new_bench, tmp_path_factory):
-    """One arm for each ending, all at once, after all have ended and every guard has done its work."""
+    """One arm for each ending, one after the other, after it has ended and its guard has done its work."""
     with contextlib.ExitStack() as stack:
         driver = subprocess.Popen([sys.executable, str(DRIVER)], stdin=subprocess.PIPE, text=True)
         stack.callback(driver.wait)
+        stack.callback(driver.stdin.close)
         benches = {}
         for ending in (*IN_ORDER, *FROZEN):
             folder = tmp_path_factory.mktemp(ending)
             benches[ending] = stack.enter_context(new_bench(folder))
-            driver.stdin.write(json.dumps([str(folder), ending]) + "\n")
-        driver.stdin.close()
-        deadline_s = time.monotonic() + 120
-        for ending, bench in benches.items():
-            while not over(bench, ending):
-                assert time.monotonic() < deadline_s, f"{ending}: {words(bench)}"
+            print(json.dumps([str(folder), ending]), file=driver.stdin, flush=True)
+            deadline_s = time.monotonic() + 30
+            while not over(benches[ending], ending):
+                assert time.monotonic() < deadline_s, f"{ending}: {words(benches[ending])}"
                 time.sleep(0.05)
         yield benches
 
