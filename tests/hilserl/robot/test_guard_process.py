@@ -22,7 +22,7 @@ TORQUE_ENABLE, TORQUE_LIMIT = 40, slice(48, 50)
 
 
 @pytest.fixture(scope="module")
-def ended(new_bench, tmp_path_factory):
+def ended(quiet_machine, new_bench, tmp_path_factory):
     """One arm for each ending, one after the other, after it has ended and its guard has done its work."""
     with contextlib.ExitStack() as stack:
         driver = subprocess.Popen([sys.executable, str(DRIVER)], stdin=subprocess.PIPE, text=True)
