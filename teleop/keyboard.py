@@ -40,7 +40,7 @@ _MOVES = {  # base frame: x away from the arm, y to its left, z up
     "\x1b[6~": (0, 0, -1),
 }
 _GRIPPER = {"o": 1.0, "c": -1.0}
-_TAP_S = 0.1  # a key press moves for this long; a terminal does not tell when it goes up
+_TAP_S = 0.08  # a key press moves for this long, one step at 10 Hz; a terminal does not tell when it goes up
 _REPEAT_S = 0.6  # a held key repeats before this has passed
 _KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 

@@ -138,7 +138,7 @@ class Leader:
 
 
 _NOTES = {
-    Mode.ALIGNING: "the leader aligns with the arm: let it go",
+    Mode.ALIGNING: "the leader aligns: let it go",
     Mode.FOLLOWING: "the leader follows; grab it to drive",
     Mode.LEADING: "you lead; to hand back, let it rest",
 }

@@ -9,23 +9,15 @@ from teleop.inputs import Follower, Operator, OperatorState, Prompt
 
 PERIOD_S = 0.1  # between two lines
 _PRESSED_S = 1.0  # a press is shown for so long
-_HALF = 5  # characters of half a bar
-
-
-def bar(value: float) -> str:
-    """Return a value in [-1, 1] as a bar around its middle: `[  ##|     ]`."""
-    count = round(abs(value) * _HALF)
-    left, right = (count, 0) if value < 0 else (0, count)
-    return f"[{'#' * left:>{_HALF}}|{'#' * right:<{_HALF}}]"
 
 
 def line(state: OperatorState, pressed: str) -> str:
     """Return one reading as text: who drives, motion, gripper, buttons, and what the device says itself."""
     who = "GONE" if not state.connected else "DRIVES" if state.deadman else "idle"
-    x, y, z = (bar(float(v)) for v in state.move)
+    x, y, z = state.move
     held = "success held" if state.success_held else ""
-    words = " ".join(filter(None, (held, pressed, state.note)))
-    return f"{who:<6} x {x} y {y} z {z} gripper {bar(state.gripper)} {words}".rstrip()
+    words = "  ".join(filter(None, (held, pressed, state.note.partition("\n")[0])))
+    return f"{who:<6} x{x:+.1f} y{y:+.1f} z{z:+.1f} gripper{state.gripper:+.1f}  {words}".rstrip()
 
 
 class Seen:

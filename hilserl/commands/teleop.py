@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import tempfile
 import time
@@ -47,8 +48,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(line: str) -> None:
-    """Write a line over the one before it."""
-    print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+    """Write a line over the one before it, no wider than the terminal."""
+    print(f"\r\x1b[2K{line[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
 
 
 def say(words: str) -> None:
