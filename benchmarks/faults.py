@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.tick import rig
 from hilserl.commands.arguments import TrainArgs, parse
+from hilserl.commands.wiring import HANG_S
 from hilserl.robot.arm import connect_arm
 from hilserl.robot.cameras import open_cameras
 from hilserl.robot.clock import WallClock
@@ -30,7 +31,7 @@ from hilserl.robot.heartbeat import guarded
 from hilserl.robot.lerobot_arm import LeRobotArm
 from sim_pretrain.rig.client import RigClient
 
-PERIOD_S, ROUNDS, STARTS, SILENCE_S = 0.02, 5, 3, 2.0
+PERIOD_S, ROUNDS, STARTS = 0.02, 5, 3
 FAULTS: dict[str, dict[str, object]] = {
     "2 answers corrupted": {"kind": "corrupt", "count": 2},
     "18 answers corrupted": {"kind": "corrupt", "count": 18},
@@ -126,7 +127,7 @@ def drive(args: TrainArgs, run: Path, ready: Any) -> None:
     """Drive the arm for ever."""
     importlib.import_module("lerobot.robots.so_follower")
     with (
-        guarded(args.robot.port, SILENCE_S, run) as heartbeat,  # type: ignore[attr-defined]
+        guarded(args.robot.port, HANG_S, run) as heartbeat,  # type: ignore[attr-defined]
         connect_arm(args.robot, WallClock(), heartbeat=heartbeat) as arm,
     ):
         for tick, _ in enumerate(driving(arm)):

@@ -76,7 +76,7 @@ class LeRobotArm:
         speed_rad_s = np.array([max_joint_speed_rad_s] * 5 + [max_gripper_speed_rad_s])
         self._goals = GoalFilter(self._limits, speed_rad_s, write_period_s)
         self._watch = ServoWatch(self._ask)
-        self._jaw_rad = 0.0  # as last measured; before the first reading no jaw current is known either
+        self._jaw_rad = 0.0  # as last measured
         self._clean = CleanInput(self._bus)
         for remaining in reversed(range(_CONNECT_ATTEMPTS)):
             try:
@@ -134,8 +134,9 @@ class LeRobotArm:
             self._holding = False
             self._send(self._scale.to_ticks(sent))
             with self._holding_on_fault():
-                self._watch.look(self._clock.now_s())  # here, because a pause follows each goal
-            self._goals.see_jaw(self._jaw_rad, self._watch.jaw_current_a)
+                current_a = self._watch.look(self._clock.now_s())  # here, because a pause follows each goal
+            if current_a is not None:  # an old one would loosen the grip again and again
+                self._goals.see_jaw(self._jaw_rad, current_a)
             return sent
 
     def hold(self) -> None:
@@ -167,6 +168,7 @@ class LeRobotArm:
             ArmFault: some joints did not confirm; all others are limp.
         """
         with self._lock:
+            self.rest()
             self._holding, self._released = False, True
             self._goals.anchor(None)
             report = release_motors(self._motors)
@@ -177,7 +179,7 @@ class LeRobotArm:
                 )
 
     def close(self) -> None:
-        """Hold unless released, and close the port; torque stays. `guard.release_all` releases later."""
+        """Hold unless released, and close the port; torque stays. `hilserl unlock` releases later."""
         with self._lock:
             if not self._released:
                 try:

@@ -31,14 +31,17 @@ class ServoWatch:
         self._looked_s, self._behind_s = -np.inf, np.inf
         self._warm: dict[str, int] = {}  # joint: degrees Celsius
         self._hot: set[str] = set()
-        self.jaw_current_a = 0.0
 
-    def look(self, now_s: float, every_s: float = LOOK_S) -> None:
+    def look(self, now_s: float, every_s: float = LOOK_S) -> float | None:
         """Read the register whose turn it is, unless the last look was less than `every_s` ago.
+
+        Returns:
+            The current of the jaw [A] if this look was for it.
 
         Raises:
             ArmFault: a motor is hot, until it is no longer even warm; or it reports an alarm of its own.
         """
+        current_a = None
         if now_s - self._looked_s >= every_s:
             self._looked_s = now_s
             register, joint = next(self._turn)
@@ -46,7 +49,7 @@ class ServoWatch:
             if alarm:
                 raise ArmFault(f"{alarms(joint, alarm)}. The arm holds")
             if register == _JAW:
-                self.jaw_current_a = value * _AMPERE
+                current_a = value * _AMPERE
             else:
                 self._feel(joint, value)
         if self._hot:
@@ -55,6 +58,7 @@ class ServoWatch:
                 f"too hot: {found}. The arm holds, and goes on below {WARM_C} °C. To let it cool faster, end the "
                 "session, support the arm and take its force out with: hilserl unlock"
             )
+        return current_a
 
     def follow(self, goal_rad: np.ndarray | None, measured_rad: np.ndarray, now_s: float) -> None:
         """Compare goal [6] and measured [6] joints; ArmFault when one has been far behind for a while."""

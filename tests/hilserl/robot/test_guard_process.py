@@ -92,12 +92,12 @@ def test_what_dies_or_hangs_leaves_the_arm_frozen_and_the_guard_says_so(ended, e
 
 def test_a_guard_that_does_not_start_means_no_motion(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(ArmFault, match="does not start"), guarded("/nowhere"):
+    with pytest.raises(ArmFault, match="does not start"), guarded("/nowhere", silence_s=1):
         pass
 
 
 def test_a_guard_that_is_gone_means_no_motion(bench):
-    with guarded(bench.path) as heartbeat, bench.connect(heartbeat=heartbeat) as arm:
+    with guarded(bench.path, silence_s=120) as heartbeat, bench.connect(heartbeat=heartbeat) as arm:
         arm.write(arm.read().positions_rad)
         guards = subprocess.run(["pgrep", "-f", f"guard_process {bench.path}"], capture_output=True, text=True)
         os.kill(int(guards.stdout), 9)
