@@ -29,7 +29,7 @@ from teleop.buttons import WithButtons
 from teleop.inputs import Operator
 from teleop.keyboard import KeyboardConfig
 
-HANG_S = 2.0  # a control loop that sends nothing for this long hangs; the worst tick on busy cores was late by 0.1
+HANG_S = 5.0  # a control loop that sends nothing for this long hangs; the worst tick on busy cores was late by 0.1
 
 
 @contextlib.contextmanager

@@ -109,6 +109,9 @@ class Actor:
         outcome: Outcome | None = Outcome.ABORTED
         try:
             outcome = self._drive(session, first, steps, diary, journal.add, state)
+        except RobotFault as fault:
+            diary.fault = str(fault)
+            raise
         finally:
             meta = replace(meta, notes={**meta.notes, **diary.notes()})
             episode = finished(first, steps, meta, outcome if session.keep else None)

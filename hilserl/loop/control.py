@@ -102,8 +102,10 @@ class Control:
 
     def wait_for_hardware(self, fault: RobotFault) -> None:
         """Hold until arm and cameras answer again; after `give_up_s`, raise the fault that there is by then."""
-        since_s = time.monotonic()
-        self._say(f"holding until the {'arm answers' if isinstance(fault, ArmFault) else 'cameras answer'} again")
+        since_s, why = time.monotonic(), str(fault).split(". ")[0]
+        missing = "arm answers" if isinstance(fault, ArmFault) else "cameras answer"
+        self._say(f"holding until the {missing} again: {why}")
+        self._operator.tell(Prompt.STOPPED, why=why)
         while True:
             self.decide(self.read(), fault=fault)
             try:

@@ -44,6 +44,7 @@ class Diary:
         self._residual: list[np.ndarray] = []
         self._second: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=round(task.rate_hz))
         self._doubts: Counter[str] = Counter()
+        self.fault = ""  # what ended it early
 
     def see(self, step: Step, source: Source) -> str:
         """Note one step; return words for the person when something about the last second is odd, once a take-over."""
@@ -78,4 +79,6 @@ class Diary:
             notes |= {f"residual_{n}": round(float(v), 3) for n, v in zip(self._task.action.names, mean, strict=True)}
         if self._doubts:
             notes["doubts"] = "; ".join(f"{words} ({count} times)" for words, count in self._doubts.items())
+        if self.fault:
+            notes["fault"] = self.fault
         return notes

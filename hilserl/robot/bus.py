@@ -9,19 +9,19 @@ import contextlib
 import fcntl
 import os
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import serial
 from serial.tools import list_ports
 
 from hilserl.robot.fault import RobotFault
 
-if TYPE_CHECKING:
-    from lerobot.motors.feetech import FeetechMotorsBus
-
 READ_RETRIES = 2
+QUIET_S = 0.01  # a line on which nothing comes for so long is quiet: six answers take 0.5 ms, a USB adapter up to 5
+_READ, _SYNC_READ, _BROADCAST = 0x02, 0x82, 0xFE
 # What a servo reports beside its answer, by bit (scservo_sdk.protocol_packet_handler), and what to do about it.
 _ALARMS = {
     1: "its supply voltage is wrong. Check the power supply: 12 V or 7.4 V, as the motors are, and 5 A",
@@ -49,19 +49,31 @@ def serial_ports() -> list[str]:
 
 
 class CleanInput:
-    """Clears the receive buffer of a bus before every transaction.
+    """Makes sure that a bus never takes an earlier answer for the one that it waits for.
 
-    The driver's `clearPort` flushes output only: after a damaged packet the leftover bytes are taken for the
-    next answer, and every later reading is one frame old, without an error.
+    The driver's `clearPort` flushes output only, so after a damaged packet the leftover bytes are taken for the next
+    answer, and every later reading is one frame old, without an error. Nor does it look at the length of an answer:
+    that to another question of the same motor passes, and what is missing of it reads as zero. Here the input is
+    cleared before every transaction, after a broken one only when the line has become quiet, and answers of another
+    length are left out.
     """
 
-    def __init__(self, bus: Any) -> None:  # LeRobot's, or `motors.Motors`: anything with the SDK's port_handler
-        """Replace `clearPort` of the bus's port, for good."""
-        self._port = bus.port_handler
-        self._port.clearPort = self
+    def __init__(self, bus: Any) -> None:  # LeRobot's, or `motors.Motors`: anything with the SDK's two handlers
+        """Put this between the SDK and the port, for good."""
+        self._port, packets = bus.port_handler, bus.packet_handler
+        self._write_port, self._read_port = self._port.writePort, self._port.readPort
+        self._receive = packets.rxPacket
+        self._port.clearPort, self._port.writePort, self._port.readPort = self, self._write, self._read
+        packets.rxPacket = self._packet
+        self._length, self._owed = 2, 0  # of each answer that is due, as packets count it; bytes that are still to come
 
     def __call__(self) -> None:
         """Drop what was received and not read."""
+        if self._owed > 0:
+            waiting, since_s = self._port.ser.in_waiting, time.monotonic()
+            while time.monotonic() - since_s < QUIET_S:
+                if self._port.ser.in_waiting != waiting:
+                    waiting, since_s = self._port.ser.in_waiting, time.monotonic()
         self._port.ser.reset_input_buffer()
 
     def require(self) -> None:
@@ -71,6 +83,27 @@ class CleanInput:
                 "the serial port's clearPort was replaced while the arm was in use; readings would silently "
                 "be old. Restart the program; if it happens again, report it with your LeRobot version"
             )
+
+    def _write(self, packet: list[int]) -> int:
+        motor, instruction = packet[2], packet[4]
+        data, answers = 0, int(motor != _BROADCAST)
+        if instruction == _READ:
+            data = packet[6]
+        elif instruction == _SYNC_READ:
+            data, answers = packet[6], packet[3] - 4
+        self._length, self._owed = data + 2, answers * (data + 6)
+        return self._write_port(packet)  # type: ignore[no-any-return]
+
+    def _read(self, length: int) -> bytes:
+        found: bytes = self._read_port(length)
+        self._owed -= len(found)
+        return found
+
+    def _packet(self, port: Any) -> tuple[list[int], int]:
+        while True:
+            packet, failed = self._receive(port)
+            if failed or packet[3] == self._length:
+                return packet, failed
 
 
 def claim(port: str) -> int:
@@ -121,16 +154,9 @@ def faults(what: str, port: str, advice: str) -> Iterator[None]:
         raise BusFault(f"{what} failed on {port}: {str(error).strip() or repr(error)}. {advice}") from error
 
 
-def status_errors(bus: FeetechMotorsBus) -> str:
-    """Return which motors answer, but report an alarm, and what to do; "" when there is none. Never raises."""
-    found = []
-    with contextlib.suppress(*DRIVER_ERRORS):
-        for joint, motor in bus.motors.items():
-            bus.port_handler.is_using = False
-            _, failed, alarm = bus.packet_handler.ping(bus.port_handler, motor.id)
-            if not failed:
-                found += [f"{joint}: {words}" for bit, words in _ALARMS.items() if alarm & bit]
-    return "; ".join(found)
+def alarms(joint: str, bits: int) -> str:
+    """Return in words what a motor reports beside an answer, and what to do; "" when all is well."""
+    return "; ".join(f"{joint}: {words}" for bit, words in _ALARMS.items() if bits & bit)
 
 
 def is_configured(robot: Any) -> bool:

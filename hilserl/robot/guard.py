@@ -78,6 +78,17 @@ def freeze_motors(motors: Motors) -> TorqueReport:
     return _each(JOINTS, freeze)
 
 
+def thaw_motors(motors: Motors) -> TorqueReport:
+    """Undo `freeze_motors`: each motor has the force again with which it is switched on. Never raises."""
+
+    def thaw(joint: str) -> None:
+        usual = motors.read("Max_Torque_Limit", joint)
+        if motors.read("Torque_Limit", joint) < usual:
+            motors.write("Torque_Limit", joint, usual)
+
+    return _each(JOINTS, thaw)
+
+
 def _each(joints: Sequence[str], act: Callable[[str], None]) -> TorqueReport:
     confirmed, failed = [], {}
     for joint in joints:

@@ -33,7 +33,7 @@ def listen(silence_s: float) -> str:
     while True:
         if not select.select([sys.stdin], [], [], silence_s / _SLICES)[0]:
             empty += 1
-            if moving and empty > _SLICES:
+            if moving and empty >= _SLICES:
                 return f"the program that drives the arm has hung for {silence_s:g} s and was ended"
             continue
         said = os.read(sys.stdin.fileno(), 4096)

@@ -49,7 +49,7 @@ class Heartbeat:
 
 
 @contextlib.contextmanager
-def guarded(port: str, silence_s: float = 2.0, run: Path | None = None) -> Iterator[Heartbeat]:
+def guarded(port: str, silence_s: float, run: Path | None = None) -> Iterator[Heartbeat]:
     """Start a torque guard for the arm on `port`; it leaves at the end of the block.
 
     Args:

@@ -16,6 +16,7 @@ from hilserl.robot.bus import READ_RETRIES, ArmFault, BusFault, CleanInput, clai
 from hilserl.robot.calibration import require_calibration_file, require_same_calibration, tick_scale
 from hilserl.robot.guard import release_motors
 from hilserl.robot.kinematics import JOINTS, ee_position
+from hilserl.robot.motors import Motors
 from teleop.inputs import Operator, OperatorConfig
 from teleop.leader import Leader
 from teleop.takeover import LeaderFeel, LeaderReading
@@ -121,7 +122,7 @@ class LeRobotLeader:
     def release(self) -> None:
         """Switch torque off, motor by motor."""
         if self._energised:
-            report = release_motors(self._bus)
+            report = release_motors(Motors(self._bus.port_handler, self._bus.packet_handler))
             if not report.complete:
                 raise BusFault(f"the leader on {self._port} did not go limp: {report}. {_ADVICE}")
             self._energised = False

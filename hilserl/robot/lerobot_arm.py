@@ -25,12 +25,11 @@ from hilserl.robot.bus import (
     close_port,
     faults,
     is_configured,
-    status_errors,
 )
 from hilserl.robot.calibration import require_calibration_file, require_same_calibration, tick_scale
 from hilserl.robot.clock import Clock
 from hilserl.robot.goals import GoalFilter
-from hilserl.robot.guard import hold_motors, release_motors
+from hilserl.robot.guard import hold_motors, release_motors, thaw_motors
 from hilserl.robot.heartbeat import Heartbeat
 from hilserl.robot.joints import JointLimits, JointReading
 from hilserl.robot.kinematics import JOINTS
@@ -76,8 +75,8 @@ class LeRobotArm:
         self._limits = self._scale.limits()
         speed_rad_s = np.array([max_joint_speed_rad_s] * 5 + [max_gripper_speed_rad_s])
         self._goals = GoalFilter(self._limits, speed_rad_s, write_period_s)
-        self._watch = ServoWatch(self._register)
-        self._jaw_rad = 0.0  # as last measured; before the first reading no jaw current is known either
+        self._watch = ServoWatch(self._ask)
+        self._jaw_rad = 0.0  # as last measured
         self._clean = CleanInput(self._bus)
         for remaining in reversed(range(_CONNECT_ATTEMPTS)):
             try:
@@ -135,8 +134,9 @@ class LeRobotArm:
             self._holding = False
             self._send(self._scale.to_ticks(sent))
             with self._holding_on_fault():
-                self._watch.look(self._clock.now_s())  # here, because a pause follows each goal
-            self._goals.see_jaw(self._jaw_rad, self._watch.jaw_current_a)
+                current_a = self._watch.look(self._clock.now_s())  # here, because a pause follows each goal
+            if current_a is not None:  # an old one would loosen the grip again and again
+                self._goals.see_jaw(self._jaw_rad, current_a)
             return sent
 
     def hold(self) -> None:
@@ -168,6 +168,7 @@ class LeRobotArm:
             ArmFault: some joints did not confirm; all others are limp.
         """
         with self._lock:
+            self.rest()
             self._holding, self._released = False, True
             self._goals.anchor(None)
             report = release_motors(self._motors)
@@ -178,7 +179,7 @@ class LeRobotArm:
                 )
 
     def close(self) -> None:
-        """Hold unless released, and close the port; torque stays. `guard.release_all` releases later."""
+        """Hold unless released, and close the port; torque stays. `hilserl unlock` releases later."""
         with self._lock:
             if not self._released:
                 try:
@@ -205,7 +206,7 @@ class LeRobotArm:
                 require_same_calibration(self._robot)
                 # Switched on with an old goal, the motors would jump to it.
                 self._send(self._present_ticks())
-                self._restore_force()
+                thaw_motors(self._motors)
                 if not is_configured(self._robot):
                     try:
                         self._robot.configure()
@@ -215,18 +216,11 @@ class LeRobotArm:
                 self._holding = self._released = False
                 self.hold()
         except BaseException as error:
-            # The driver takes a motor that reports an alarm for one that is missing.
-            alarms = status_errors(self._bus) if isinstance(error, BusFault) else ""
+            found = self._motors.alarms() if isinstance(error, BusFault) else ""
             self._let_go()
-            if alarms:
-                raise ArmFault(alarms) from error
+            if found:  # the driver takes a motor that reports an alarm for one that is missing
+                raise ArmFault(found) from error
             raise
-
-    def _restore_force(self) -> None:
-        """Undo what a torque guard did that froze the arm."""
-        usual, now = (self._bus.sync_read(r, num_retry=READ_RETRIES) for r in ("Max_Torque_Limit", "Torque_Limit"))
-        if weak := {joint: usual[joint] for joint in JOINTS if now[joint] < usual[joint]}:
-            self._bus.sync_write("Torque_Limit", weak)
 
     def _let_go(self) -> None:
         close_port(self._bus)
@@ -263,15 +257,9 @@ class LeRobotArm:
                     self.hold()
             raise
 
-    def _register(self, register: str, joint: str) -> int:
-        try:
-            with self._transaction(f"reading {register} of {joint}"):
-                value: int = self._bus.read(register, joint, normalize=False, num_retry=READ_RETRIES)
-                return value
-        except BusFault as fault:
-            if alarms := status_errors(self._bus):
-                raise ArmFault(alarms) from fault
-            raise
+    def _ask(self, register: str, joint: str) -> tuple[int, int]:
+        with self._transaction(f"reading {register} of {joint}"):
+            return self._motors.ask(register, joint)
 
     def _send(self, ticks: np.ndarray) -> None:
         with self._transaction("writing the goal"):

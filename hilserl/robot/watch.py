@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hilserl.robot.bus import ArmFault
+from hilserl.robot.bus import ArmFault, alarms
 from hilserl.robot.kinematics import JOINTS
 
 WARM_C, HOT_C = 55, 65  # at 70 the servo itself lets go
@@ -23,28 +23,33 @@ logger = logging.getLogger(__name__)
 
 
 class ServoWatch:
-    """Temperature and following of every joint, current of the jaw. A motor's own alarm raises out of `read`."""
+    """Temperature, alarms and following of every joint, and the current of the jaw."""
 
-    def __init__(self, read: Callable[[str, str], int]) -> None:
-        """Look with `read(register, joint)`; it raises ArmFault when the motor reports overload or the like."""
-        self._read, self._turn = read, itertools.cycle(_LOOKS)
+    def __init__(self, ask: Callable[[str, str], tuple[int, int]]) -> None:
+        """Look with `ask(register, joint)`, which returns the raw value and the bits of the motor's alarms."""
+        self._ask, self._turn = ask, itertools.cycle(_LOOKS)
         self._looked_s, self._behind_s = -np.inf, np.inf
         self._warm: dict[str, int] = {}  # joint: degrees Celsius
         self._hot: set[str] = set()
-        self.jaw_current_a = 0.0
 
-    def look(self, now_s: float, every_s: float = LOOK_S) -> None:
+    def look(self, now_s: float, every_s: float = LOOK_S) -> float | None:
         """Read the register whose turn it is, unless the last look was less than `every_s` ago.
+
+        Returns:
+            The current of the jaw [A] if this look was for it.
 
         Raises:
             ArmFault: a motor is hot, until it is no longer even warm; or it reports an alarm of its own.
         """
+        current_a = None
         if now_s - self._looked_s >= every_s:
             self._looked_s = now_s
             register, joint = next(self._turn)
-            value = self._read(register, joint)
+            value, alarm = self._ask(register, joint)
+            if alarm:
+                raise ArmFault(f"{alarms(joint, alarm)}. The arm holds")
             if register == _JAW:
-                self.jaw_current_a = (value & 0x7FFF) * _AMPERE
+                current_a = value * _AMPERE
             else:
                 self._feel(joint, value)
         if self._hot:
@@ -53,6 +58,7 @@ class ServoWatch:
                 f"too hot: {found}. The arm holds, and goes on below {WARM_C} °C. To let it cool faster, end the "
                 "session, support the arm and take its force out with: hilserl unlock"
             )
+        return current_a
 
     def follow(self, goal_rad: np.ndarray | None, measured_rad: np.ndarray, now_s: float) -> None:
         """Compare goal [6] and measured [6] joints; ArmFault when one has been far behind for a while."""

@@ -1,7 +1,7 @@
 """Processes that drive an arm and end in the way they are told to: `driver_process.py`, one JSON line each on stdin.
 
-The driver is imported once; each line is a forked process with an arm, a torque guard and `hilserl`'s own signal
-handling. It prints its pid when the arm moves, and its last words go to a file.
+The driver is imported once; each line is a forked process. Most have a torque guard and `hilserl`'s signal handling,
+those whose ending begins with "bare" have neither. Pid, last words and exit status go to files.
 """
 
 import json
@@ -34,12 +34,25 @@ def drive(folder: Path, ending: str) -> int:
         for tick in range(10_000):
             goal[0] += 0.002
             arm.write(goal)
-            if tick == 25:
+            if tick == 10:
                 (folder / "pid").write_text(str(os.getpid()))
                 end(ending, arm)
             clock.sleep_until_s(clock.now_s() + 0.02)
             arm.read()
     return 0
+
+
+def drive_bare(folder: Path, ending: str) -> None:
+    """Leave the arm as a module global, the case in which LeRobot's own destructor misbehaves."""
+    global context, arm
+    config = SO101FollowerConfig(port=str(folder / "follower"), id="arm", calibration_dir=folder)
+    context = connect_arm(config, WallClock())
+    arm = context.__enter__()
+    arm.write(arm.read().positions_rad)
+    if ending == "bare SIGTERM":
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise SystemExit(3)
 
 
 def end(ending: str, arm) -> None:
@@ -62,9 +75,11 @@ def end(ending: str, arm) -> None:
 
 
 def become(folder: Path, ending: str) -> None:
-    """Be a `hilserl` command that drives."""
+    """Be a `hilserl` command that drives, or some program that does."""
     os.setsid()
     os.dup2(os.open(folder / "words", os.O_WRONLY | os.O_CREAT), 2)
+    if ending.startswith("bare"):
+        drive_bare(folder, ending)
     module = ModuleType("drive")
     module.main = lambda _: drive(folder, ending)
     sys.modules["drive"] = module
@@ -77,5 +92,7 @@ def become(folder: Path, ending: str) -> None:
 if __name__ == "__main__":
     for line in sys.stdin:
         folder, ending = json.loads(line)
-        if os.fork() == 0:
+        if (pid := os.fork()) == 0:
             become(Path(folder), ending)
+        if ending.startswith("bare"):
+            (Path(folder) / "code").write_text(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])))

@@ -17,6 +17,7 @@ from hilserl.robot.heartbeat import guarded
 
 DRIVER = Path(__file__).with_name("driver_process.py")
 IN_ORDER = {"SIGINT": 130, "SIGTERM": 130, "SIGHUP": 130, "error": 1, "rest": 1}
+BARE = {"bare SystemExit": 3, "bare SIGTERM": -15}  # without guard and signal handling, the arm a module global
 FROZEN = ("SIGKILL", "terminal", "_exit", "SIGSTOP", "hang")
 TORQUE_ENABLE, TORQUE_LIMIT = 40, slice(48, 50)
 
@@ -29,14 +30,14 @@ def ended(quiet_machine, new_bench, tmp_path_factory):
         stack.callback(driver.wait)
         stack.callback(driver.stdin.close)
         benches = {}
-        for ending in (*IN_ORDER, *FROZEN):
+        for ending in (*IN_ORDER, *FROZEN, *BARE):
             folder = tmp_path_factory.mktemp(ending)
             benches[ending] = stack.enter_context(new_bench(folder))
             print(json.dumps([str(folder), ending]), file=driver.stdin, flush=True)
-            deadline_s = time.monotonic() + 30
+            deadline_s = time.monotonic() + 60  # the first one imports the driver
             while not over(benches[ending], ending):
                 assert time.monotonic() < deadline_s, f"{ending}: {words(benches[ending])}"
-                time.sleep(0.05)
+                time.sleep(0.02)
         yield benches
 
 
@@ -65,6 +66,12 @@ def test_what_ends_in_order_leaves_the_arm_holding_and_the_guard_silent(ended, e
     assert not (bench.folder / "run").exists()
 
 
+@pytest.mark.parametrize("ending, code", BARE.items())
+def test_every_end_of_a_process_without_a_guard_leaves_the_arm_energised(ended, ending, code):
+    assert (ended[ending].folder / "code").read_text() == str(code), words(ended[ending])
+    assert ended[ending].plant.torque.all()
+
+
 @pytest.mark.parametrize("ending", FROZEN)
 def test_what_dies_or_hangs_leaves_the_arm_frozen_and_the_guard_says_so(ended, ending):
     bench = ended[ending]
@@ -85,12 +92,12 @@ def test_what_dies_or_hangs_leaves_the_arm_frozen_and_the_guard_says_so(ended, e
 
 def test_a_guard_that_does_not_start_means_no_motion(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(ArmFault, match="does not start"), guarded("/nowhere"):
+    with pytest.raises(ArmFault, match="does not start"), guarded("/nowhere", silence_s=1):
         pass
 
 
 def test_a_guard_that_is_gone_means_no_motion(bench):
-    with guarded(bench.path) as heartbeat, bench.connect(heartbeat=heartbeat) as arm:
+    with guarded(bench.path, silence_s=120) as heartbeat, bench.connect(heartbeat=heartbeat) as arm:
         arm.write(arm.read().positions_rad)
         guards = subprocess.run(["pgrep", "-f", f"guard_process {bench.path}"], capture_output=True, text=True)
         os.kill(int(guards.stdout), 9)

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from hilserl.commands import jog, park
+from hilserl.commands import jog, park, wiring
 from hilserl.robot.collision import ArmShape
 from hilserl.robot.motion import PARK_RAD
 
@@ -16,6 +16,7 @@ SPEED_TICK = 0.0016
 @pytest.fixture
 def typing(monkeypatch):
     """A keyboard: `typing(text, after_s)`; what is typed at once is there from the start."""
+    monkeypatch.setattr(wiring, "HANG_S", 120.0)  # a busy machine would make the guard end the tests
     reading, writing = os.pipe()
     timers = []
     with os.fdopen(reading) as stdin:

@@ -119,6 +119,19 @@ def test_the_jaw_pulls_no_more_than_it_may(bench, arm, clock):
     assert bench.plant.goal[5] == pytest.approx(0.7, abs=0.01)
 
 
+def test_many_goals_between_two_readings_of_the_current_do_not_loosen_the_grip(bench, arm, clock):
+    bench.plant.low[5] = 0.55
+    closing = arm.read().positions_rad.copy()
+    closing[5] = -0.17
+    for _ in range(30):
+        time.sleep(0.005)
+        look(arm, clock, 2, closing)
+        for _ in range(10):
+            arm.write(closing)
+    arm.read()
+    assert 0.2 < 0.55 - bench.plant.goal[5] < 0.35
+
+
 def test_a_look_costs_one_transaction_and_never_delays_a_reading(bench, arm, clock, monkeypatch):
     requests = []
     answer = bench.bus._answer
