@@ -40,6 +40,9 @@ COMMANDS = {
     "setup camera-fit": Command(
         "sim_pretrain.camera_fit.command", "Find the wrist camera's mount and field of view from frames of a board."
     ),
+    "setup servo-fit": Command(
+        "sim_pretrain.servo_fit", "Give the simulation the servos of your arm, from what doctor --move recorded."
+    ),
     "teleop": Command(
         "hilserl.commands.teleop",
         "Practise with gamepad or leader; nothing is recorded. Without an arm: see the device.",
@@ -68,6 +71,7 @@ COMMANDS = {
     "data repair": Command("hilserl.commands.data_repair", "Salvage and mend a damaged store; nothing is deleted."),
     "export": Command("hilserl.commands.export", "Write episodes as a LeRobot v3 dataset."),
     "import": Command("hilserl.commands.import_dataset", "Read a LeRobot v3 dataset into a run."),
+    "doctor": Command("hilserl.commands.doctor", "Is everything in order? Each finding with its fix; --move tries it."),
     "jog": Command("hilserl.commands.jog", "Service mode: move single joints slowly, out of a limit or a collision."),
     "park": Command("hilserl.commands.park", "Fold the arm slowly and take its force out."),
     "unlock": Command("hilserl.commands.unlock", "Take the force out of an arm that holds its pose; support it first."),
@@ -96,8 +100,10 @@ def run(name: str, arguments: list[str]) -> int:
     """Import the module of a known command and run it; errors meant for a person come without a traceback."""
     sys.argv[0] = f"hilserl {name}"  # what argparse puts into its usage line
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # A shell lets what a script starts with `&` ignore SIGINT; only `nohup` is a wish to be respected.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, interrupt)
     try:
         return importlib.import_module(COMMANDS[name].module).main(arguments)
     except KeyboardInterrupt:
@@ -111,7 +117,7 @@ def run(name: str, arguments: list[str]) -> int:
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Treat SIGTERM, and a terminal that is closed, like Ctrl-C: every `with` block closes, the arm holds."""
+    """Treat SIGTERM, and a terminal that is closed, as Ctrl-C: every `with` block closes, the arm holds."""
     raise KeyboardInterrupt
 
 

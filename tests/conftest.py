@@ -16,13 +16,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
-def quiet_machine() -> None:
-    """Skip what fails when the emulated bus answers late: `uv run pytest -n 0 FILE` runs it on a quiet machine."""
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        pytest.skip("needs a core to itself; run with: uv run pytest -n 0 FILE")
-
-
-@pytest.fixture(scope="session")
 def made() -> ModuleType:
     """The module that makes specs and episodes; loaded by path, because `tests` is no package."""
     path = Path(__file__).parent / "data" / "made_episodes.py"

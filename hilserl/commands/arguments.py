@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from lerobot.robots import RobotConfig
 
+from data.errors import UserError
 from data.spec import TaskSpec
 from hilserl.flags import parse_flags
 from hilserl.loop.learner import LearnerConfig
@@ -27,7 +29,7 @@ DEVICES = (
     "teleop.scripted",
     "teleop.nobody",
 )
-PLUGINS = "--plugins="
+PLUGINS, RIG = "--plugins=", "--rig="
 SHIPPED = Path(__file__).resolve().parents[2] / "sim_pretrain" / "checkpoints" / "lift"
 
 
@@ -126,12 +128,40 @@ class LearnerArgs(TrainArgs):
 
 
 def parse[T](cls: type[T], argv: Sequence[str]) -> T:
-    """Read flags into `cls`; `--plugins=a.b,c` names modules to import first (cameras, robots, operators).
+    """Read flags into `cls`.
+
+    Two flags are for every command: `--plugins=a.b,c` names modules to import first (cameras, robots, operators), and
+    `--rig=DIR` stands for the flags of the rig that runs there.
 
     Raises:
         draccus.ParsingError: an unknown or missing flag; the message lists what is accepted.
+        UserError: no rig runs there.
     """
-    named = [m for a in argv if a.startswith(PLUGINS) for m in a.removeprefix(PLUGINS).split(",") if m]
+    given = [a for a in argv if not a.startswith(RIG)]
+    rigs = [Path(a.removeprefix(RIG)) for a in argv if a.startswith(RIG)]
+    given = [*(flag for rig in rigs for flag in rig_flags(cls, rig, given)), *given]
+    named = [m for a in given if a.startswith(PLUGINS) for m in a.removeprefix(PLUGINS).split(",") if m]
     for module in (*DEVICES, *named):
         importlib.import_module(module)
-    return parse_flags(cls, [a for a in argv if not a.startswith(PLUGINS)])
+    return parse_flags(cls, [a for a in given if not a.startswith(PLUGINS)])
+
+
+def rig_flags(cls: type, directory: Path, given: Sequence[str]) -> list[str]:
+    """Return what a running rig says about itself, as far as `cls` has such flags and they are not `given`."""
+    try:
+        flags: dict[str, list[str]] = json.loads((directory / "rig.json").read_text())["flags"]
+    except FileNotFoundError as error:
+        raise UserError(f"no rig is ready in {directory}; start it: hilserl rig --directory={directory}") from error
+    asked = {_group(flag) for flag in given}
+    if asked & _PERSON:  # devices belong together
+        asked |= _PERSON
+    accepted = {f"--{f.name}" for f in fields(cls)} - asked  # type: ignore[arg-type]
+    return [flag for part in flags.values() for flag in part if flag.startswith(PLUGINS) or _group(flag) in accepted]
+
+
+_PERSON = {"--teleop", "--buttons"}
+
+
+def _group(flag: str) -> str:
+    """`--robot` of `--robot.port=...`."""
+    return flag.partition("=")[0].partition(".")[0]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -77,21 +77,10 @@ def connect_arm(
     Raises:
         ArmFault: see `LeRobotArm`; or the config is not that of an SO-101 follower.
     """
-    from lerobot.robots import make_robot_from_config
-
     from hilserl.robot.lerobot_arm import LeRobotArm
 
-    if not (hasattr(config, "port") and hasattr(config, "num_read_retries") and hasattr(config, "cameras")):
-        raise ArmFault(f"--robot.type={config.type} is not supported; accepted are so101_follower and so100_follower")
-    try:
-        robot = make_robot_from_config(dataclasses.replace(config, cameras={}))
-    except Exception as error:  # the parser of the calibration file raises several unrelated types
-        raise ArmFault(
-            f"the calibration file of robot {config.id!r} cannot be read ({error}). Calibrate with: "
-            f"lerobot-calibrate --robot.type={config.type} --robot.port={config.port} --robot.id={config.id}"
-        ) from error
     arm = LeRobotArm(
-        robot,
+        make_follower(config),
         clock,
         write_period_s=write_period_s,
         max_joint_speed_rad_s=max_joint_speed_rad_s,
@@ -102,3 +91,24 @@ def connect_arm(
         yield arm
     finally:
         arm.close()
+
+
+def make_follower(config: RobotConfig) -> Any:
+    """Build LeRobot's robot of a config, without cameras. Nothing is opened, and its destructor drops no arm.
+
+    Raises:
+        ArmFault: it is not the config of an SO-101 follower, or its calibration file cannot be read.
+    """
+    from lerobot.robots import make_robot_from_config
+
+    if not (hasattr(config, "port") and hasattr(config, "num_read_retries") and hasattr(config, "cameras")):
+        raise ArmFault(f"--robot.type={config.type} is not supported; accepted are so101_follower and so100_follower")
+    try:
+        robot = make_robot_from_config(dataclasses.replace(config, cameras={}))
+    except Exception as error:  # the parser of the calibration file raises several unrelated types
+        raise ArmFault(
+            f"the calibration file of robot {config.id!r} cannot be read ({error}). Calibrate with: "
+            f"lerobot-calibrate --robot.type={config.type} --robot.port={config.port} --robot.id={config.id}"
+        ) from error
+    robot.config.disable_torque_on_disconnect = False
+    return robot

@@ -69,7 +69,6 @@ class LeRobotArm:
         self._lock = threading.RLock()
         self._holding = self._released = False
         self._claim: int | None = None
-        robot.config.disable_torque_on_disconnect = False  # the driver's destructor must not drop the arm
         require_calibration_file(robot)
         self._scale = tick_scale(robot.calibration)
         self._limits = self._scale.limits()

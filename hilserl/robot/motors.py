@@ -19,6 +19,7 @@ REGISTERS = {  # address, bytes; what is looked at beside the positions has one 
     "Torque_Limit": (48, 2),
     "Lock": (55, 1),
     "Present_Position": (56, 2),
+    "Present_Voltage": (62, 1),  # 0.1 V
     "Present_Temperature": (63, 1),  # degrees Celsius
     "Present_Current": (69, 1),  # the low byte, in 6.5 mA: up to 1.6 A, where the servo protects itself
 }

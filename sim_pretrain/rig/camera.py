@@ -113,6 +113,7 @@ class EmulatedCamera(Camera):
         if number == 0:
             raise RuntimeError(f"{self} has not captured a frame yet")
         age_ms = (time.monotonic() - stamp_s) * 1e3
+        self.latest_timestamp = time.perf_counter() - age_ms / 1e3  # as LeRobot's own cameras say it
         if age_ms > max_age_ms:
             raise TimeoutError(
                 f"{self}: the newest frame is {age_ms:.0f} ms old, accepted are {max_age_ms}. The camera is "

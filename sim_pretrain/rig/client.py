@@ -18,20 +18,15 @@ _ASKS = (
 )
 
 
-def arm_flags(directory: Path) -> list[str]:
-    """Return the flags with which any `hilserl` command finds the arm, cameras and clock of a running rig.
-
-    Raises:
-        ConnectionError: no rig is ready in `directory`.
-    """
-    rig = announced(directory)
+def flags(rig: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the flags for what a rig announces: its "arm", cameras and clock, and the devices of the "person"."""
     profile = rig["profile"]
     size = {"width": profile["native_width_px"], "height": profile["native_height_px"]}
     cameras = {
         name: {"type": "emulated", "path": path, **size, "fps": round(profile["camera_fps"])}
         for name, path in rig["cameras"].items()
     }
-    return [
+    arm = [
         "--plugins=sim_pretrain.rig.camera",
         "--robot.type=so101_follower",
         "--robot.id=arm",
@@ -40,6 +35,21 @@ def arm_flags(directory: Path) -> list[str]:
         f"--robot.cameras={json.dumps(cameras)}",
         f"--clock={rig['clock']}",
     ]
+    device = "buttons" if rig["leader"] else "teleop"
+    person = [f"--{device}.type=virtual_pad", f"--{device}.events={rig['pad']}"] if rig["pad"] else []
+    if rig["leader"]:
+        where = [f"--teleop.port={rig['leader']}", f"--teleop.calibration_dir={rig['calibration_dir']}"]
+        person = ["--teleop.type=so101_leader", "--teleop.id=leader", *where, *person]
+    return {"arm": arm, "person": person or ["--teleop.type=keyboard"]}
+
+
+def arm_flags(directory: Path) -> list[str]:
+    """Return the flags with which any `hilserl` command finds the arm, cameras and clock of a running rig.
+
+    Raises:
+        ConnectionError: no rig is ready in `directory`.
+    """
+    return announced(directory)["flags"]["arm"]  # type: ignore[no-any-return]
 
 
 def teleop_flags(directory: Path) -> list[str]:
@@ -48,13 +58,7 @@ def teleop_flags(directory: Path) -> list[str]:
     Raises:
         ConnectionError: no rig is ready in `directory`.
     """
-    rig = announced(directory)
-    device = "buttons" if rig["leader"] else "teleop"
-    flags = [f"--{device}.type=virtual_pad", f"--{device}.events={rig['pad']}"] if rig["pad"] else []
-    if rig["leader"]:
-        where = [f"--teleop.port={rig['leader']}", f"--teleop.calibration_dir={rig['calibration_dir']}"]
-        flags = ["--teleop.type=so101_leader", "--teleop.id=leader", *where, *flags]
-    return flags or ["--teleop.type=keyboard"]
+    return announced(directory)["flags"]["person"]  # type: ignore[no-any-return]
 
 
 def announced(directory: Path) -> dict[str, Any]:

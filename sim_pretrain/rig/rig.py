@@ -28,7 +28,7 @@ from hilserl.flags import parse_flags
 from hilserl.robot.clock import SharedClock
 from sim_pretrain.rig.bridge import Shutter, WorldPlant
 from sim_pretrain.rig.bus_process import BusProcess, PlantMemory
-from sim_pretrain.rig.client import arm_flags, teleop_flags
+from sim_pretrain.rig.client import flags
 from sim_pretrain.rig.frame_file import FrameFile
 from sim_pretrain.rig.leader import EmulatedLeader
 from sim_pretrain.rig.people import Judge, LineServer
@@ -227,11 +227,14 @@ class Rig:
             "time_scale": self._config.time_scale,
             "profile": draccus.encode(self._world.profile),
         }
+        found = flags(content)
         fresh = self._directory / ".rig.json"
-        fresh.write_text(json.dumps(content, indent=1))
+        fresh.write_text(json.dumps(content | {"flags": found}, indent=1))
         fresh.replace(self._directory / "rig.json")
-        flags = arm_flags(self._directory) + teleop_flags(self._directory)
-        logger.info("rig ready; the flags for its arm and devices:\n%s", shlex.join(flags))
+        logger.info(
+            "rig ready: give any other command --rig=%s, which stands for its arm and devices:\n%s",
+            self._config.directory, shlex.join(found["arm"] + found["person"]),
+        )  # fmt: skip
 
 
 def run_rig(config: RigConfig) -> None:

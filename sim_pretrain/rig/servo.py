@@ -135,7 +135,8 @@ class Servo:
         self._set_word(MIN_POSITION, entry.range_min)
         self._set_word(MAX_POSITION, entry.range_max)
         self._set_word(HOMING_OFFSET, sign_magnitude(entry.homing_offset, 11))
-        self.temperature_c, self.alarm = 34, 0  # alarm: the bits that go with every answer, 0x20 is overload
+        self.temperature_c, self.supply_v = 34, 12.0
+        self.alarm = 0  # the bits that go with every answer, 0x20 is overload
         self._velocity_ticks_s = 0.0
         self._sample = (clock(), self._present_ticks())
         self._plant.set_stiffness(index, *self._stiffness())
@@ -204,7 +205,7 @@ class Servo:
         self._set_word(PRESENT_VELOCITY, sign_magnitude(velocity, 15))
         self._set_word(PRESENT_LOAD, sign_magnitude(load, 10))
         self._set_word(PRESENT_CURRENT, abs(load) // 5)  # 6.5 mA units: 1.3 A when stalled
-        self.registers[PRESENT_VOLTAGE] = 120  # 12.0 V
+        self.registers[PRESENT_VOLTAGE] = round(10 * self.supply_v)
         self.registers[PRESENT_TEMPERATURE] = self.temperature_c
         self.registers[MOVING] = int(abs(velocity) > 10)
 

@@ -77,6 +77,7 @@ def end(ending: str, arm) -> None:
 def become(folder: Path, ending: str) -> None:
     """Be a `hilserl` command that drives, or some program that does."""
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests were started by nohup
     os.dup2(os.open(folder / "words", os.O_WRONLY | os.O_CREAT), 2)
     if ending.startswith("bare"):
         drive_bare(folder, ending)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from lerobot.robots.so_follower import SOFollower
 
-from hilserl.robot.arm import ArmFault, connect_arm
+from hilserl.robot.arm import ArmFault, connect_arm, make_follower
 from hilserl.robot.clock import WallClock
 from hilserl.robot.kinematics import JOINTS
 from hilserl.robot.lerobot_arm import LeRobotArm
@@ -76,7 +76,7 @@ def test_an_exception_inside_leaves_the_arm_holding(bench):
 
 def test_an_arm_that_is_forgotten_keeps_its_torque(bench):
     """LeRobot's destructor would drop it."""
-    robot = SOFollower(bench.config)
+    robot = make_follower(bench.config)
     arm = LeRobotArm(robot, WallClock())
     assert bench.plant.torque.all()
     del arm, robot

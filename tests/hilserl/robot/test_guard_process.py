@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,10 +24,15 @@ TORQUE_ENABLE, TORQUE_LIMIT = 40, slice(48, 50)
 
 
 @pytest.fixture(scope="module")
-def ended(quiet_machine, new_bench, tmp_path_factory):
+def ended(new_bench, tmp_path_factory):
     """One arm for each ending, one after the other, after it has ended and its guard has done its work."""
     with contextlib.ExitStack() as stack:
-        driver = subprocess.Popen([sys.executable, str(DRIVER)], stdin=subprocess.PIPE, text=True)
+        driver = subprocess.Popen(
+            [sys.executable, str(DRIVER)],
+            stdin=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # what a script's `&` leaves behind
+        )
         stack.callback(driver.wait)
         stack.callback(driver.stdin.close)
         benches = {}

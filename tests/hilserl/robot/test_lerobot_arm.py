@@ -143,7 +143,6 @@ def test_a_dead_motor_does_not_stop_release_and_close(bench):
         assert bench.plant.torque.all()
 
 
-@pytest.mark.usefixtures("quiet_machine")
 def test_threads_share_one_arm(arm):
     errors = []
 

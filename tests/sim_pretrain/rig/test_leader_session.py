@@ -16,7 +16,10 @@ import numpy as np
 import pytest
 
 from hilserl.cli import main
+from hilserl.commands import enter
+from hilserl.robot import checkup
 from sim_pretrain.rig.client import RigClient, arm_flags, teleop_flags
+from sim_pretrain.servo_fit import read_traces
 
 HILSERL = [sys.executable, "-m", "hilserl.cli"]
 
@@ -55,7 +58,6 @@ def teleop(rig: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
     process.wait()
 
 
-@pytest.mark.usefixtures("quiet_machine")  # open: beside other work, Ctrl-C did not end `hilserl teleop` within 30 s
 def test_practice_with_the_leader(rig: Path, teleop: subprocess.Popen, tmp_path: Path) -> None:
     log = tmp_path / "log"
 
@@ -103,6 +105,22 @@ def test_practice_with_the_leader(rig: Path, teleop: subprocess.Popen, tmp_path:
         assert np.linalg.norm(ee() - before) < 0.005, "the arm is left holding"
     assert "Traceback" not in log.read_text()
     assert not list(Path().glob("store")), "nothing was recorded"
+
+
+def test_doctor_finds_everything_in_order_and_tries_it(
+    rig: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkup, "LOOK_S", 0.3)
+    monkeypatch.setattr(enter, "pressed", lambda: False)
+    monkeypatch.setattr("builtins.input", lambda question: "no")
+    command = ["doctor", f"--rig={rig}", f"--output_dir={tmp_path}", "--move"]
+    assert main(command) == 1
+    assert "nothing was moved" in capsys.readouterr().out
+    assert main([*command, "--yes"]) == 0
+    said = capsys.readouterr().out
+    for looked_at in ("names", "motors", "calibration", "camera wrist", "leader", "device", "reach", "+z, up"):
+        assert f"ok    {looked_at}" in said, said
+    assert len(read_traces(tmp_path / "servos.json")) == 5
 
 
 def test_a_person_can_ask_the_rig_from_the_command_line(rig: Path, capsys: pytest.CaptureFixture[str]) -> None:
