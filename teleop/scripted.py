@@ -12,7 +12,7 @@ import logging
 import math
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -43,6 +43,7 @@ class ScriptedConfig(OperatorConfig):
     low_misaligned_chance: float = 0.5  # ... makes it take over with this chance per tick
     gain_spread: float = 0.2  # its commands are scaled by 1 ± this, per take-over and per tick
     bias: float = 0.05  # standard deviation of its constant error per take-over, in action units
+    looks: int = 5  # readings in a tick: it makes up its mind once
     spawn_low_m: tuple[float, float] = (0.18, -0.05)  # where it puts the object
     spawn_high_m: tuple[float, float] = (0.28, 0.05)
     spawn_yaw_rad: float = 0.5
@@ -85,10 +86,18 @@ class ScriptedOperator:
         self._start_s = math.inf  # the rig's time at which it presses Start
         self._running = False
         self._episode = 0
+        self._looked, self._last = 0, OperatorState(stamp_s=0.0)
         self._begin()
 
     def read(self) -> OperatorState:
-        """Look at the table and decide what the hands do."""
+        """Look at the table and decide what the hands do; in an episode once a tick, or it would be less patient."""
+        self._looked += 1
+        if self._running and self._looked % self._config.looks:
+            return replace(self._last, stamp_s=time.monotonic(), pressed=frozenset())
+        self._last = self._look()
+        return self._last
+
+    def _look(self) -> OperatorState:
         pressed: frozenset[Button] = frozenset()
         try:
             truth = self._eyes.ask(op="truth")
@@ -123,7 +132,7 @@ class ScriptedOperator:
                 self._start_s = self._eyes.ask(op="truth")["time_s"] + HANDS_OFF_S
             elif prompt is Prompt.EPISODE_STARTED:
                 self._eyes.ask(op="begin", tag=str(details["uuid"]))
-                self._running = True
+                self._running, self._looked, self._last = True, 0, OperatorState(stamp_s=0.0)
                 self._begin()
             elif prompt is Prompt.EPISODE_ENDED:
                 self._running = False

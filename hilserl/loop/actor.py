@@ -20,6 +20,7 @@ from hilserl.loop.diary import Diary
 from hilserl.loop.env import ArmEnv, steady_gripper
 from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.loop.session import SessionConfig, finished
+from hilserl.loop.tick import Tick
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.fault import RobotFault
 from teleop.authority import Authority
@@ -140,27 +141,18 @@ class Actor:
             self._detector.reset()
         if self._policy:
             self._policy.begin()
-        while True:
-            before = control.authority
-            control.decide(state, running=True)
-            if control.authority is Authority.STOPPED:
-                return Outcome.ABORTED
-            if control.authority is not before:
-                control.announce()
-            if control.authority is Authority.HUMAN is not before:  # the gripper keeps its state at a take-over
-                state = replace(state, gripper=float(self._env.hold_action()[3]))
+        state = control.drive(state)
+        while control.authority is not Authority.STOPPED:
             action, source, version = self._act(session, observation, state)
-            step = self._env.step(action)
+            tick = Tick(control, source, self._hands)
+            step = self._env.step(action, tick.look)
+            state, source = tick.state, tick.source
             if step.limited and source is Source.HUMAN:
                 self._operator.tell(Prompt.LIMIT, limits=", ".join(step.hits))
             if words := diary.see(step, source):
                 control.warn(words)
             observation = step.observation
             verdict = self._detector.step(observation) if self._detector else Verdict(float("nan"), False)
-            state = control.read()
-            if Button.STOP in state.pressed:  # latched at once: this tick may be the last of the episode
-                control.decide(state, running=True)
-                control.announce()
             if Button.DISCARD in state.pressed:
                 return None
             paused += source is Source.HOLD  # a pause does not use up the episode ...
@@ -183,6 +175,7 @@ class Actor:
             record(transition)
             if outcome is not None:
                 return outcome
+        return Outcome.ABORTED
 
     def _act(
         self, session: SessionConfig, observation: Observation, state: OperatorState
@@ -193,11 +186,15 @@ class Actor:
             return self._policy.act(observation, explore=session.explore), Source.POLICY, self._policy.version
         if self._policy:
             self._policy.see(observation)  # its frame stack has no gap when it is back in control
+        return *self._hands(state), -1
+
+    def _hands(self, state: OperatorState) -> tuple[np.ndarray, Source]:
+        """Return the action [4] without a policy: the person's, if they are in control, else none."""
         hold = self._env.hold_action()
-        if self._control.authority is Authority.HUMAN:
-            gripper = steady_gripper(state.gripper, float(hold[3]))
-            return np.array([*state.move, gripper], np.float32), Source.HUMAN, -1
-        return hold, Source.HOLD, -1
+        if self._control.authority is not Authority.HUMAN:
+            return hold, Source.HOLD
+        gripper = steady_gripper(state.gripper, float(hold[3]))
+        return np.array([*state.move, gripper], np.float32), Source.HUMAN
 
     def _ending(self, session: SessionConfig, state: OperatorState, verdict: Verdict, *, last: bool) -> Outcome | None:
         if session.ends_on_success and (verdict.success or Button.SUCCESS in state.pressed):

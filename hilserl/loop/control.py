@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -59,10 +60,20 @@ class Control:
         if self.authority is not before:
             self._say(decision.reason)
 
-    def announce(self) -> None:
-        """Tell the person's device who is in control."""
+    def drive(self, state: OperatorState) -> OperatorState:
+        """Decide while an episode runs, and tell the person's device who is in control when that changes.
+
+        Returns:
+            The reading; the gripper keeps its state at a take-over.
+        """
+        before = self.authority
+        self.decide(state, running=True)
+        if self.authority is before:
+            return state
+        gripper = float(self._env.hold_action()[3])
         if self.authority in PROMPTS:
-            self._operator.tell(PROMPTS[self.authority], gripper=float(self._env.hold_action()[3]))
+            self._operator.tell(PROMPTS[self.authority], gripper=gripper)
+        return replace(state, gripper=gripper) if self.authority is Authority.HUMAN else state
 
     def warn(self, words: str) -> None:
         """Tell the person at once that what is recorded is odd."""

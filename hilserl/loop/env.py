@@ -77,52 +77,69 @@ class ArmEnv:
         self._tick_s = self.clock.now_s()
         return self._observation()
 
-    def step(self, action: np.ndarray) -> Step:
+    def step(self, action: np.ndarray, revise: Callable[[], np.ndarray | None] = lambda: None) -> Step:
         """Execute `action` [4] for one control period and observe.
+
+        Args:
+            action: end-effector delta and gripper command, each in [-1, 1].
+            revise: asked after each goal that goes to the arm; another action [4] takes over what is left of the
+                period, and None goes on. What is executed is the sum.
 
         Raises:
             ValueError: the action is not finite.
             ArmFault, CameraFault: the hardware did not answer; the arm holds its last goal.
         """
-        spec = self.task.action
-        asked = np.clip(finite(action, "action"), -1.0, 1.0).astype(np.float64)
-        measured = ee_position(self._joints)
-        before = self._target
-        joint_hits = self.arm.hits.copy()
-        target, _, bit = safe_target(
-            before,
-            asked[:3] * spec.step_m,
-            measured,
-            low_m=np.array(self.task.workspace_low_m),
-            high_m=np.array(self.task.workspace_high_m),
-            leash_m=spec.leash_m,
-        )
-        goal = np.empty(6)
-        goal[:5] = inverse(target, self._goal, wrist_roll_rad=self.task.wrist_roll_rad)
-        goal[5] = self._gripper_rad(float(asked[3]))
-        if np.linalg.norm(ee_position(goal) - target) > UNREACHABLE_M:
-            # Where it ended instead may be below the table, or on the other side of what was asked.
-            target, goal[:5], bit = before, self._goal[:5], (Limit.REACH,)
-        start = self._goal
-        for k in range(1, self.task.inner_steps + 1):
-            sent = self.arm.write(start + (goal - start) * (k / self.task.inner_steps))
-            self.clock.sleep_until_s(self._tick_s + self._period_s * k / self.task.inner_steps)
-        clamped = bool(np.abs(sent - goal)[:5].max() > CLAMPED_RAD)
-        if clamped:  # by the arm's own limits: that is what was executed
-            goal[:5] = sent[:5]
-            target = ee_position(goal)
+        spec, inner = self.task.action, self.task.inner_steps
+        measured, before, joint_hits = ee_position(self._joints), self._target, self.arm.hits.copy()
+        left, bits, clamped = inner, Counter[Limit](), False
+        while left:
+            asked = np.clip(finite(action, "action"), -1.0, 1.0).astype(np.float64)
+            target, goal, bit = self._next(asked, left / inner, measured)
+            from_target, from_goal = self._target, self._goal
+            for k in range(1, left + 1):
+                self._target = from_target + (target - from_target) * (k / left)
+                self._goal = from_goal + (goal - from_goal) * (k / left)
+                sent = self.arm.write(self._goal)
+                self.clock.sleep_until_s(self._tick_s + self._period_s * (inner - left + k) / inner)
+                if (revised := revise()) is not None and k < left:
+                    action = revised
+                    break
+            left -= k
+            if np.abs(sent - self._goal)[:5].max() > CLAMPED_RAD:  # by the arm's own limits: that is what was executed
+                self._goal = np.append(sent[:5], self._goal[5])
+                self._target, clamped = ee_position(self._goal), True
+            bits.update(bit)
         now_s = self.clock.now_s()
         # A late tick shifts the grid instead of being made up for by a rushed one.
         self._tick_s = max(self._tick_s + self._period_s, now_s - 0.2 * self._period_s)
-        self._target, self._goal = target, goal
-        self._action = np.array([*np.clip((target - before) / spec.step_m, -1, 1), asked[3]], np.float32)
+        moved = np.clip((self._target - before) / spec.step_m, -1, 1)
+        self._action = np.array([*moved, gripper_command(self._goal[5], spec)], np.float32)
         self._previous, self._previous_s = self._joints, self._read_s
         # Stamped here, not by the arm: on a fast-running rig only this clock counts in the arm's own seconds.
         self._joints, self._read_s = self.arm.read().positions_rad, self.clock.now_s()
-        hits = self.arm.hits - joint_hits + Counter(bit)
         moved_m = ee_position(self._joints) - measured
         achieved = np.array([*moved_m / spec.step_m, gripper_command(self._joints[5], spec)], np.float32)
-        return Step(self._action, achieved, self._observation(), bool(bit) or clamped, hits)
+        return Step(
+            self._action, achieved, self._observation(), clamped or bool(bits), bits + (self.arm.hits - joint_hits)
+        )
+
+    def _next(
+        self, asked: np.ndarray, share: float, measured_m: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, tuple[Limit, ...]]:
+        """Return where a share of an action [4] leads: target [3] m, joint goal [6] rad, and the limits that bit."""
+        target, _, bit = safe_target(
+            self._target,
+            asked[:3] * self.task.action.step_m * share,
+            measured_m,
+            low_m=np.array(self.task.workspace_low_m),
+            high_m=np.array(self.task.workspace_high_m),
+            leash_m=self.task.action.leash_m,
+        )
+        arm = inverse(target, self._goal, wrist_roll_rad=self.task.wrist_roll_rad)
+        if np.linalg.norm(ee_position(arm) - target) > UNREACHABLE_M:
+            # Where it ended instead may be below the table, or on the other side of what was asked.
+            target, arm, bit = self._target, self._goal[:5], (Limit.REACH,)
+        return target, np.append(arm, self._gripper_rad(float(asked[3]))), bit
 
     def move_to_start(self, start_m: np.ndarray, should_stop: Callable[[], bool]) -> MotionResult:
         """Planned, checked, speed-limited motion to a start pose, end effector at `start_m` [3]; verified."""
@@ -149,7 +166,7 @@ class ArmEnv:
 
     def hold_action(self) -> np.ndarray:
         """Return the action [4] that moves nothing and keeps the gripper."""
-        return np.array([0.0, 0.0, 0.0, self._action[3]], np.float32)
+        return np.array([0.0, 0.0, 0.0, gripper_command(self._goal[5], self.task.action)], np.float32)
 
     def _observation(self) -> Observation:
         native = {c.name: self.frames.read(c.name)[0] for c in self._cameras}

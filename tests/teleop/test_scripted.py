@@ -81,7 +81,7 @@ def new_operator(rig) -> Iterator[Callable[..., ScriptedOperator]]:
     operators = []
 
     def make(**fields: object) -> ScriptedOperator:
-        operators.append(ScriptedConfig(rig=rig.folder, **fields).connect())
+        operators.append(ScriptedConfig(rig=rig.folder, looks=1, **fields).connect())
         return operators[-1]
 
     yield make

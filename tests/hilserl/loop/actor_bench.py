@@ -25,16 +25,24 @@ def drive(move=(0.0, 1.0, 0.0), gripper=1.0, **fields: object) -> OperatorState:
 
 
 class Hand:
-    """Answers "place the object" with Start, then plays one script per episode, one state per tick, then idles."""
+    """Answers "place the object" with Start, then plays one script per episode, one state per tick, then idles.
+
+    A tick looks at the hand five times; with `looks` 1 a script has a state for each of them.
+    """
 
     def __init__(self, *scripts: Iterable[OperatorState]) -> None:
         self.scripts = [list(s) for s in scripts]
         self.told: list[tuple[Prompt, dict]] = []
         self._queue: list[OperatorState] = []
         self.started = press(Button.START)  # what it answers with
+        self.looks, self._looks, self._running, self._last = 5, 0, False, IDLE
 
     def read(self) -> OperatorState:
-        return self._queue.pop(0) if self._queue else IDLE
+        self._looks += 1
+        if self._running and self._looks % self.looks:
+            return replace(self._last, pressed=frozenset())
+        self._last = self._queue.pop(0) if self._queue else IDLE
+        return self._last
 
     def tell(self, prompt: Prompt, **details: object) -> None:
         self.told.append((prompt, details))
@@ -42,6 +50,9 @@ class Hand:
             self._queue = [IDLE, self.started]
         if prompt is Prompt.EPISODE_STARTED:
             self._queue = self.scripts.pop(0) if self.scripts else []
+            self._looks, self._running, self._last = 0, True, IDLE
+        if prompt is Prompt.EPISODE_ENDED:
+            self._running = False
 
     def follow(self, follower: object) -> None:
         pass
@@ -98,8 +109,8 @@ class Bench:
         self.executed: list[np.ndarray] = []
         step = env.step
 
-        def watched(action):
-            result = step(action)
+        def watched(action, revise):
+            result = step(action, revise)
             self.executed.append(result.executed)
             return result
 

@@ -1,5 +1,6 @@
 """Episodes on a simulated arm with a scripted hand: how they end, and what is stored of them."""
 
+import contextlib
 import importlib.util
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,15 @@ import pytest
 
 from data.schema import Outcome, Source
 from hilserl.loop.session import SessionStopped
+from hilserl.robot.kinematics import ee_position
 from teleop.inputs import Button, Prompt
 
 _spec = importlib.util.spec_from_file_location("actor_bench", Path(__file__).with_name("actor_bench.py"))
 _bench = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_bench)
-IDLE, press, drive, Countdown, sources, ends = (
+IDLE, GONE, press, drive, Countdown, sources, ends = (
     _bench.IDLE,
+    _bench.GONE,
     _bench.press,
     _bench.drive,
     _bench.Countdown,
@@ -108,7 +111,7 @@ def test_the_person_is_the_source_exactly_while_the_deadman_is_held(bench):
     assert len(b.policy.seen) == b.policy.refreshed == 3
     assert b.store.commits()[0].human_steps == 3
     prompts = [x for x, _ in b.hand.told if x in (Prompt.HUMAN_IN_CONTROL, Prompt.POLICY_IN_CONTROL)]
-    assert prompts == [Prompt.POLICY_IN_CONTROL, Prompt.HUMAN_IN_CONTROL] * 2
+    assert prompts == [Prompt.POLICY_IN_CONTROL, Prompt.HUMAN_IN_CONTROL] * 2 + [Prompt.POLICY_IN_CONTROL]
 
 
 def test_the_policy_acts_on_the_observation_that_is_stored(bench):
@@ -175,3 +178,73 @@ def test_exploration_is_the_sessions_choice(bench, explore):
     b = bench()
     b.run(explore=explore)
     assert set(b.policy.explored) == {explore}
+
+
+# Within a tick, of which the person's device is looked at five times
+
+
+def goals(b) -> list[list[np.ndarray]]:
+    """Where the end effector was told to be, tick by tick: before it, and with each of its five goals."""
+    ticks, step, write = [], b.env.step, b.env.arm.write
+
+    def ticking(action, revise):
+        ticks.append([b.env._target])
+        return step(action, revise)
+
+    def noted(goal):
+        if ticks:
+            ticks[-1].append(ee_position(goal))
+        return write(goal)
+
+    b.env.step, b.env.arm.write = ticking, noted
+    return ticks
+
+
+def moves(tick: list[np.ndarray]) -> np.ndarray:
+    """The motion with each goal of a tick, [5, 3] m."""
+    return np.diff(np.array(tick), axis=0)[:5]
+
+
+@pytest.mark.parametrize("look", range(5))
+def test_a_take_over_drives_from_the_next_goal_on(bench, task, look):
+    b = bench([IDLE] * look + [drive((0, 0, 1))] * (10 - look))
+    b.hand.looks, b.policy.act = 1, lambda observation, explore: np.array([0, 1, 0, 1], np.float32)
+    ticks, policys = goals(b), look + 1
+    (episode,) = b.run(max_steps=2)
+    expected = task.action.step_m / 5 * np.array([[0, 1, 0]] * policys + [[0, 0, 1]] * (10 - policys))
+    np.testing.assert_allclose(np.concatenate([moves(tick) for tick in ticks]), expected, atol=5e-4)
+    np.testing.assert_allclose(episode.executed[0, :3], [0, policys / 5, 1 - policys / 5], atol=1e-6)
+    assert sources(episode) == [Source.POLICY if policys > 2 else Source.HUMAN, Source.HUMAN]
+
+
+@pytest.mark.parametrize("after", [press(Button.STOP), press(Button.START), GONE], ids=["stop", "pause", "unplugged"])
+@pytest.mark.parametrize("look", range(5))
+def test_the_next_goal_holds(bench, look, after):
+    b = bench([IDLE] * look + [after] + [replace(after, pressed=frozenset())] * 20)
+    b.hand.looks, ticks = 1, goals(b)
+    with contextlib.suppress(SessionStopped):
+        b.run(give_up_s=0.1)
+    episode = b.stored()[0]
+    assert episode.meta.outcome is Outcome.ABORTED
+    made = np.linalg.norm(np.concatenate([moves(tick) for tick in ticks[: len(episode)]]), axis=1)
+    assert (made[: look + 1] > 1e-4).all() and (made[look + 1 :] < 5e-5).all()
+    assert np.abs(episode.executed[0, :3]).max() <= 0.5 * (look + 1) / 5 + 1e-6, "it asks for up to a half"
+    assert not episode.executed[1:, :3].any()
+
+
+def test_a_release_holds_until_the_policy_has_looked(bench):
+    b = bench([drive((1, 0, 0))] * 7 + [IDLE] * 20)
+    b.hand.looks, ticks = 1, goals(b)
+    (episode,) = b.run(max_steps=4)
+    assert sources(episode)[1:] == [Source.HUMAN, Source.POLICY, Source.POLICY]
+    made = np.linalg.norm(moves(ticks[1]), axis=1)
+    assert (made[:3] > 1e-3).all() and (made[3:] < 5e-5).all()
+    np.testing.assert_allclose(episode.executed[1, :3], [0.6, 0, 0], atol=1e-6)
+
+
+def test_presses_between_two_ticks_are_all_seen_once(bench):
+    quick = [IDLE, press(Button.START), IDLE, press(Button.START), IDLE]  # pause, and go on, within one tick
+    b = bench([*quick, IDLE, press(Button.SUCCESS), IDLE, IDLE, IDLE])
+    b.hand.looks = 1
+    (episode,) = b.run()
+    assert ends(episode) == (Outcome.SUCCESS, 1.0, True, False) and len(episode) == 2

@@ -176,11 +176,11 @@ def test_a_fault_commits_what_there_is_and_goes_up(bench, after):
     b = bench()
     step, calls = b.env.step, []
 
-    def failing(action):
+    def failing(action, revise):
         calls.append(action)
         if len(calls) > after:
             raise ArmFault("no answer")
-        return step(action)
+        return step(action, revise)
 
     b.env.step = failing
     with pytest.raises(ArmFault, match="no answer"):
@@ -210,12 +210,12 @@ def test_hardware_that_comes_back_is_waited_for(bench, fault):
     b, said = bench(), []
     step, begin, reconnect, calls = b.env.step, b.env.begin, b.env.arm.reconnect, []
 
-    def failing(action):
+    def failing(action, revise):
         calls.append(0)
         if len(calls) == 4:
             b.env.begin = still_away
             raise fault
-        return step(action)
+        return step(action, revise)
 
     def still_away():
         b.env.begin = begin

@@ -92,10 +92,10 @@ def test_a_fault_holds_marks_and_commits_and_the_session_goes_on(new_world, task
             bench = _bench.Bench(ArmEnv(arm, BlackFrames(), clock, task), store, hand)
             step = bench.env.step
 
-            def breaking(action):
+            def breaking(action, revise):
                 if len(bench.executed) == 3 and not said_holding():
                     break_it(table.bus, port)
-                return step(action)
+                return step(action, revise)
 
             def said_holding() -> bool:
                 return any("holding until" in text for text in said)
