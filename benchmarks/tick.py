@@ -92,10 +92,10 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def rig(directory: Path) -> Iterator[list[str]]:
+def rig(directory: Path, *options: str) -> Iterator[list[str]]:
     """Start an emulated rig in real time; yield the flags that lead to it, its clock left out."""
     directory.mkdir(parents=True)
-    process = start(["rig", f"--directory={directory}", "--time_scale=1"], directory / "rig.log")
+    process = start(["rig", f"--directory={directory}", "--time_scale=1", *options], directory / "rig.log")
     try:
         wait_for(lambda: (directory / "rig.json").exists(), process)
         with RigClient(directory) as people:
@@ -110,8 +110,7 @@ def learner(flags: list[str], run: Path, nice: int) -> Iterator[None]:
     """Run the learner's command; once it has seen a step it is never idle again."""
     owes = ["--learner.baseline_episodes=1", "--learner.critic_updates=1", "--learner.utd=1000000"]
     resume = [f"--resume={any((run / 'checkpoints').glob('0*'))}".lower()]
-    process = start(["learner", *flags, *owes, *resume], run / "learner.log")
-    os.setpriority(os.PRIO_PROCESS, process.pid, nice)
+    process = start(["learner", *flags, *owes, *resume], run / "learner.log", nice)
     try:
         before = time.time()
         wait_for(lambda: (s := Link(run).learner()) is not None and s.unix_s > before, process)

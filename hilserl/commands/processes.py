@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import os
 import signal
 import subprocess
 import sys
@@ -15,8 +17,8 @@ _PR_SET_PDEATHSIG = 1
 STOP_S = 30.0  # for a last checkpoint or a last commit
 
 
-def start(command: Sequence[str], log: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start `hilserl COMMAND ...`; it has the terminal and its keys, or writes to `log`.
+def start(command: Sequence[str], log: Path | None = None, nice: int = 0) -> subprocess.Popen[bytes]:
+    """Start `hilserl COMMAND ...`; it has the terminal and its keys, or writes to `log`, and gives way by `nice`.
 
     When this process dies, however it dies, the child gets SIGTERM (Linux): a learner saves, an actor holds.
     """
@@ -30,7 +32,7 @@ def start(command: Sequence[str], log: Path | None = None) -> subprocess.Popen[b
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children one after the other
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=functools.partial(_prepare, nice),
         )
 
 
@@ -45,5 +47,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _prepare(nice: int) -> None:
+    """In the child: give way, and die with the parent where the system can do that."""
+    os.nice(nice)
+    if sys.platform == "linux":
+        with contextlib.suppress(
+            OSError
+        ):  # between sessions, a kernel with autogroups heeds only the group's own value
+            Path("/proc/self/autogroup").write_text(str(nice))
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -20,6 +20,7 @@ from hilserl.loop.link import Link
 from hilserl.loop.rollback import roll_back
 from hilserl.runs import RunDirectory, numbered
 
+LEARNER_NICE = 10  # the arm's ticks come first; what is left of the machine is the learner's
 FINISH_S = 60.0  # for the updates that the last episodes still allow
 
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     run.journal("started", command=shlex.join(["hilserl", "train", *argv]))
     if args.rollback:
         argv = [*argv, "--resume=true"]
-    learner = start(["learner", *argv], run.path / "learner.log")
+    learner = start(["learner", *argv], run.path / "learner.log", LEARNER_NICE)
     actor = start(["actor", *argv])
     try:
         while actor.poll() is None:

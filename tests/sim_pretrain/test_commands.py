@@ -65,7 +65,7 @@ def test_bad_input_gives_a_clear_error_and_loses_nothing(rig: Path, tmp_path: Pa
     def fails(arguments: list[str], *says: str) -> None:
         assert main(["eval", *arguments]) == 1
         error = capsys.readouterr().err
-        assert "Traceback" not in error
+        assert "Traceback" not in error, error
         for words in says:
             assert words in error, f"{words!r} is not in: {error}"
 
@@ -152,7 +152,7 @@ def test_sudden_death_of_any_process_loses_no_episode_and_leaves_the_arm_still(r
     os.kill(json.loads((rig / "rig.json").read_text())["pid"], signal.SIGKILL)
     error = training.communicate(timeout=90)[1].decode()
     assert training.returncode == 1
-    assert "Traceback" not in error
+    assert "Traceback" not in error, error
     check_kept()
 
     process = start_rig(rig)
