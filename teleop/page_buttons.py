@@ -11,7 +11,7 @@ import time
 from teleop.inputs import Button, Follower, OperatorState, Prompt
 
 BUTTONS = tuple(Button)
-SIZE = 8 * len(BUTTONS)  # bytes of the memory
+SIZE = 8 * (len(BUTTONS) + 1)  # bytes of the memory; the last time is that of "success is held"
 MAX_AGE_S = 0.25  # what was given longer ago is not done any more: the person has seen something else since
 
 
@@ -26,9 +26,17 @@ class Presses:
         """Press a button."""
         self._times_s[BUTTONS.index(button)] = at_s  # one store of eight bytes
 
+    def hold_success(self, at_s: float) -> None:
+        """Say that the success button is down; to be said again while it is."""
+        self._times_s[len(BUTTONS)] = at_s
+
+    def success_held_s(self) -> float:
+        """Return when the success button was last said to be down."""
+        return float(self._times_s[len(BUTTONS)])
+
     def given_s(self) -> tuple[float, ...]:
         """Return when each of `BUTTONS` was pressed last."""
-        return tuple(self._times_s)
+        return tuple(self._times_s[: len(BUTTONS)])
 
 
 class PageButtons:
@@ -44,7 +52,8 @@ class PageButtons:
         fresh = [b for b, at_s, seen_s in zip(BUTTONS, given_s, self._seen_s, strict=True) if at_s != seen_s]
         self._seen_s = given_s
         pressed = {b for b in fresh if b is Button.STOP or now_s - given_s[BUTTONS.index(b)] <= MAX_AGE_S}
-        return OperatorState(now_s, pressed=frozenset(pressed))
+        held = now_s - self._presses.success_held_s() <= MAX_AGE_S
+        return OperatorState(now_s, success_held=held, pressed=frozenset(pressed))
 
     def tell(self, prompt: Prompt, **details: str | float | int) -> None:
         """The page shows what the session publishes."""

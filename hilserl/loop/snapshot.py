@@ -15,6 +15,8 @@ import numpy as np
 
 from teleop.authority import Authority
 
+SNAPSHOT, PRESSES = "snapshot", "presses"  # files in the live folder of a run
+
 
 @dataclass(frozen=True)
 class Picture:
