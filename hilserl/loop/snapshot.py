@@ -68,10 +68,12 @@ class Snapshot:
         """Return a snapshot, and the pixels of each of its pictures, that lie in a slot one after the other."""
         size = int.from_bytes(value[:8], "little")
         fields: dict[str, Any] = json.loads(value[8 : 8 + size])
-        pictures = tuple(Picture(**p) for p in fields["pictures"])
+        pictures = tuple(Picture(**{**p, "crop": tuple(p["crop"])}) for p in fields["pictures"])
         pixels, start = [], 8 + size
         for p in pictures:
             shape = (p.height_px, p.width_px, 3)
             pixels.append(np.frombuffer(value, np.uint8, math.prod(shape), start).reshape(shape))
             start += math.prod(shape)
-        return Snapshot(**{**fields, "pictures": pictures}), pixels
+        lists = {"pictures": pictures, "p_success": tuple(fields["p_success"])}
+        lists["events"] = tuple((at_s, words) for at_s, words in fields["events"])
+        return Snapshot(**{**fields, **lists}), pixels

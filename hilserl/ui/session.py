@@ -35,7 +35,6 @@ PROGRESS_S = 1.0  # between two readings of the run
 WIDTH_PX, QUALITY = 480, 80  # of a picture on the page, at most
 BETWEEN_S = 0.02  # two commands of one tab; faster ones wait in its own connection
 HOLDS = "holds"  # the command that success is held down
-STALLED_S = 10.0  # a tab that takes nothing for so long is dropped
 
 
 class Tab:
@@ -116,16 +115,12 @@ class Session:
             self.tell()
 
     async def _send(self, ws: WebSocket, tab: Tab) -> None:
-        try:
-            while True:
-                changed = self._changed
-                async with asyncio.timeout(STALLED_S):
-                    for part in self.news(tab):
-                        await (ws.send_bytes(part) if isinstance(part, bytes) else ws.send_text(part))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), QUIET_S)
-        except TimeoutError:
-            await ws.close()
+        while True:
+            changed = self._changed
+            for part in self.news(tab):
+                await (ws.send_bytes(part) if isinstance(part, bytes) else ws.send_text(part))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), QUIET_S)
 
     def news(self, tab: Tab) -> list[str | bytes]:
         """Return what a tab does not have yet: the state always, pictures and progress when they are new."""
