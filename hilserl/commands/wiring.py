@@ -57,7 +57,7 @@ def open_actor(
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(EpisodeStore.create_or_open(args.output_dir / "store", task))
         stack.enter_context(page_beside(args.ui, args.output_dir))
-        operator = seen_by(connect_operator(args))
+        operator = seen_by(with_page(connect_operator(args), args))
         stack.callback(operator.close)
         period_s = 1.0 / (task.rate_hz * task.inner_steps)
         arm = stack.enter_context(open_arm(args.robot, clock, args.output_dir, write_period_s=period_s))
@@ -82,17 +82,21 @@ def open_window(args: ArmArgs, task: TaskSpec, frames: Newest, detector: Success
 def connect_operator(args: ArmArgs) -> Operator:
     """Open the person's device, and the buttons beside it; a device without any gets the keyboard's."""
     buttons = args.buttons or (None if args.teleop.has_buttons else KeyboardConfig())
+    if buttons is None:
+        return args.teleop.connect()
     with contextlib.ExitStack() as undo:
-        beside = [buttons.connect()] if buttons else []
-        if args.ui.enabled:
-            beside.append(PageButtons(Presses(memoryview(mapped(live_folder(args.output_dir) / PRESSES, SIZE)))))
-        for device in beside:
-            undo.callback(device.close)
-        operator = args.teleop.connect()
-        for device in beside:
-            operator = WithButtons(operator, device)
+        beside = buttons.connect()
+        undo.callback(beside.close)
+        operator = WithButtons(args.teleop.connect(), beside)
         undo.pop_all()
     return operator
+
+
+def with_page(operator: Operator, args: ArmArgs) -> Operator:
+    """Return a device for which the page's buttons count, too."""
+    if not args.ui.enabled:
+        return operator
+    return WithButtons(operator, PageButtons(Presses(memoryview(mapped(live_folder(args.output_dir) / PRESSES, SIZE)))))
 
 
 @contextlib.contextmanager
