@@ -52,7 +52,7 @@ function showButtons() {
     let word = button.dataset.word ?? button.textContent.trim();
     button.dataset.word = word;
     if (what === "start") word = words[is] ?? "Start";
-    label(button, word, SHOWN[what], s?.glyphs[what]);
+    label(button, word, SHOWN[what], s?.glyphs[what === "rearm" && !s.glyphs.rearm ? "start" : what]);
   }
   buttons.stop.disabled = !lives;
   buttons.start.disabled = !mine || is === "human";
