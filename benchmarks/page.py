@@ -1,4 +1,4 @@
-"""What the operator's page costs, how soon it shows, how soon it stops: `uv run python benchmarks/page.py`. Prints a table.
+"""What the operator's page costs, how soon it shows and stops: `uv run python benchmarks/page.py`. Prints a table.
 
 Snapshot to screen: a session of two 320x240 cameras is published at 15 Hz into the slot, the page's own process serves
 it on loopback, and a headless Chromium (as in the tests) notes when the second picture of each snapshot was drawn and
