@@ -60,6 +60,9 @@ class Window:
             drives=session.drives,
             may_take_over=session.may_take_over,
             episodes=session.episodes,
+            episode=0,
+            sources="",
+            p_success=(),
         )
 
     def say(self, words: str) -> None:

@@ -18,6 +18,7 @@ from hilserl.metrics import newest, read_metrics, wilson
 
 RECENT, BARS = 20, 40  # episodes
 LITTLE_DISK_GB = 5.0
+RECORDED = ("labels", "demo")  # a person drove all of them: they say nothing about the policy
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,11 @@ class Progress:
     def read(self) -> dict[str, Any]:
         """Return what the page shows of the run: `tiles`, `bars`, `lights` and `coach`, all of it JSON."""
         commits, rate_hz = self._commits()
+        counted = [c for c in commits if c.kind not in RECORDED] or commits  # while only recording: those
         return {
             "run": self._run.name,
-            "tiles": tiles(commits, rate_hz),
-            "bars": bars(commits),
+            "tiles": tiles(counted, rate_hz),
+            "bars": bars(counted),
             "lights": [vars(light) for light in self._lights()],
             "coach": str(newest(self._journal.rows(), "text").get("text", "")),  # the newest hint
         }
@@ -98,7 +100,7 @@ def learner_light(status: LearnerStatus, silent_s: float, rows: Sequence[Mapping
         return Light("learner", "unsure", next(iter(wrong.values())))
     made = newest(rows, "critic_per_step").get("critic_per_step")
     words = [status.phase, f"{status.updates} updates", f"{status.debt} owed"]
-    words += [f"{made:.1f} a step"] if made is not None else []
+    words += [f"{made:.1f} updates a step"] if made is not None else []
     words += [f"Q {health['health/q_high']:.2f}"] if health.get("health/q_high") is not None else []
     return Light("learner", "good", ", ".join(words))
 

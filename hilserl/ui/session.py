@@ -17,6 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -25,6 +27,7 @@ from hilserl.loop.snapshot import PRESSES, SNAPSHOT, Snapshot
 from hilserl.ui.address import Address
 from hilserl.ui.banner import banner
 from hilserl.ui.progress import Progress
+from hilserl.ui.scene_check import SceneCheck
 from hilserl.ui.web import application, page
 from teleop.inputs import Button
 from teleop.page_buttons import MAX_AGE_S, SIZE, Presses
@@ -54,12 +57,13 @@ class Session:
         folder = live_folder(run)
         self._slot = Slot(folder / SNAPSHOT)
         self._presses = Presses(memoryview(mapped(folder / PRESSES, SIZE)))
-        self._reader = Progress(run)
+        self._reader, self.scene = Progress(run), SceneCheck(run)
         self._begun_s = time.monotonic()  # what was shown before is of an earlier session
         self._tabs: list[Tab] = []
         self._operator: Tab | None = None
         self._changed = asyncio.Event()  # set, and replaced, at every change
         self.snapshot: Snapshot | None = None
+        self.pixels: dict[str, np.ndarray] = {}
         self.jpegs: list[bytes] = []
         self.progress: tuple[int, dict[str, Any]] = (0, {})
 
@@ -73,17 +77,29 @@ class Session:
                 snapshot, pixels = Snapshot.decode(value)
                 if snapshot.stamp_s >= self._begun_s:
                     self.snapshot, self.jpegs = snapshot, [jpeg(p) for p in pixels]
+                    self.pixels = {p.name: image for p, image in zip(snapshot.pictures, pixels, strict=True)}
                     self.tell()
             await asyncio.sleep(POLL_S)
 
     async def read_progress(self) -> None:
         """Follow the run directory."""
         while True:
-            found = await asyncio.to_thread(self._reader.read)
+            found = await asyncio.to_thread(self._look)
             if found != self.progress[1]:
                 self.progress = (self.progress[0] + 1, found)
                 self.tell()
             await asyncio.sleep(PROGRESS_S)
+
+    def _look(self) -> dict[str, Any]:
+        scene = self.scene.look(self.snapshot, self.pixels)
+        return {**self._reader.read(), "scene": [vars(light) for light in scene]}
+
+    async def ghost(self, request: Request) -> Response:
+        """Answer with what a camera usually sees at a start, within its crop."""
+        reference = self.scene.reference(request.path_params["camera"])
+        if reference is None:
+            return Response(status_code=404)
+        return Response(jpeg(reference), media_type="image/jpeg")
 
     def tell(self) -> None:
         """Wake every tab's task."""
@@ -183,5 +199,9 @@ def jpeg(pixels: np.ndarray) -> bytes:
 def session_app(run: Path, address: Address) -> tuple[Starlette, Session]:
     """Return the app, and the session whose `watch` and `read_progress` run beside it."""
     session = Session(run)
-    routes = [Route("/", page("session.html")), WebSocketRoute("/socket", session.socket)]
+    routes = [
+        Route("/", page("session.html")),
+        Route("/ghost/{camera}", session.ghost),
+        WebSocketRoute("/socket", session.socket),
+    ]
     return application(routes, address), session

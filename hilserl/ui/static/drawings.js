@@ -71,7 +71,8 @@ export function drawBars(canvas, bars) {
 }
 
 // A camera's picture, and in it what policy and classifier see: [top, left, height, width] as shares.
-export function drawPicture(canvas, bitmap, crop) {
+// `ghost` is an image of the crop to lay over it, half transparent.
+export function drawPicture(canvas, bitmap, crop, ghost) {
   if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
     [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
     canvas.style.aspectRatio = `${bitmap.width} / ${bitmap.height}`;
@@ -82,6 +83,11 @@ export function drawPicture(canvas, bitmap, crop) {
   canvas.dataset.frames = Number(canvas.dataset.frames ?? 0) + 1;
   if (!crop) return;
   const [top, left, height, width] = crop;
+  if (ghost?.naturalWidth) {
+    c.globalAlpha = 0.5;
+    c.drawImage(ghost, left * canvas.width, top * canvas.height, width * canvas.width, height * canvas.height);
+    c.globalAlpha = 1;
+  }
   c.strokeStyle = "rgb(255 255 255 / 70%)";
   c.lineWidth = 1;
   c.setLineDash([4, 4]);

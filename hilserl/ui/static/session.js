@@ -77,13 +77,13 @@ function label(button, word, key, glyph) {
 
 function showSession(s, now_s) {
   const done = s.sources.length;
-  const of = s.episodes ? ` of ${s.episodes}` : "";
   const seconds = (steps) => (steps / s.rate_hz).toFixed(1);
-  put($("clock"), `${s.kind} ${s.episode}${of} · ${seconds(done)} of ${seconds(s.limit_steps)} s`);
+  const which = s.episode ? `${s.episode} of ${s.episodes} · ` : "";
+  put($("clock"), `${s.kind} ${which}${seconds(done)} of ${seconds(s.limit_steps)} s`);
   const p = s.p_success.at(-1);
   const held = s.p_success.length - 1 - s.p_success.findLastIndex((v) => v === null || v < s.threshold);
-  const by = s.threshold === null ? "success: your button decides" : `threshold ${s.threshold.toFixed(2)}, held ${held} of ${s.hold}`;
-  put($("threshold"), (p === undefined || p === null ? "" : `p(success) ${p.toFixed(2)} · `) + by);
+  const needs = s.threshold === null ? "your button decides" : `needs ${s.threshold.toFixed(2)}, held ${held} of ${s.hold}`;
+  put($("threshold"), p === undefined || p === null ? needs : `p ${p.toFixed(2)} ${needs}`);
   drawTrace($("trace"), s);
   drawStripe($("stripe"), s);
   const events = s.events.map(([at_s, words]) => [ago(now_s - at_s), words]).reverse();
@@ -106,6 +106,7 @@ function showHealth() {
       { name: "device", look: s.connected ? "good" : "bad", words: s.connected ? on.join(", ") || "connected" : "gone" },
     );
   }
+  lights.push(...(state.progress?.scene ?? []));
   list(document.querySelector("#health ul"), lights, (light) => {
     const item = element("li", "", light.look);
     item.append(element("span", light.name, "quiet"), element("span", light.words));
@@ -120,8 +121,10 @@ function showProgress(progress) {
     put(box.querySelector("p"), tile.note);
   }
   drawBars($("bars"), progress.bars);
-  $("coach").hidden = !progress.coach;
-  put(document.querySelector("#coach p"), progress.coach);
+  const unusual = progress.scene.filter((light) => light.look !== "good").map((l) => `${l.name} camera: ${l.words}`);
+  const advice = [...unusual, progress.coach].filter(Boolean);
+  $("coach").hidden = !advice.length;
+  list($("advice"), advice, (words) => element("li", words));
   put($("run"), progress.run);
   showHealth();
 }
@@ -130,12 +133,17 @@ function showCameras(pictures) {
   const box = $("cameras");
   while (box.children.length < pictures.length) {
     const figure = element("figure");
-    figure.append(document.createElement("canvas"), element("figcaption"));
+    const ghost = element("button", "ghost");
+    ghost.title = "lay what it usually sees at a start over the picture";
+    ghost.addEventListener("click", () => toggleGhost(figure));
+    figure.append(document.createElement("canvas"), element("figcaption"), ghost);
     box.append(figure);
   }
   [...box.children].forEach((figure, number) => {
     const picture = pictures[number];
     const age_s = picture?.age_s ?? Infinity;
+    figure.dataset.name = picture?.name ?? "";
+    figure.querySelector("button").hidden = !state.progress?.scene.some((light) => light.name === picture?.name);
     figure.classList.toggle("old", age_s > OLD_S);
     const age = age_s === Infinity ? "no picture" : age_s > OLD_S ? `OLD: ${age_s.toFixed(1)} s` : `${Math.round(age_s * 1000)} ms`;
     put(figure.querySelector("figcaption"), `${picture?.name ?? "camera"} · ${age}`);
@@ -144,7 +152,18 @@ function showCameras(pictures) {
 
 async function showPicture(number, blob) {
   const canvas = document.querySelectorAll("#cameras canvas")[number];
-  if (canvas) drawPicture(canvas, await createImageBitmap(blob), state.pictures?.[number]?.crop);
+  if (canvas) drawPicture(canvas, await createImageBitmap(blob), state.pictures?.[number]?.crop, ghosts[number]);
+}
+
+// The reference of the scene check over the live picture: a camera that was moved shows twice.
+const ghosts = {};
+
+function toggleGhost(figure) {
+  const number = [...$("cameras").children].indexOf(figure);
+  const shown = figure.querySelector("button").classList.toggle("down");
+  if (!shown) return delete ghosts[number];
+  ghosts[number] = new Image();
+  ghosts[number].src = `/ghost/${figure.dataset.name}`;
 }
 
 function press(what) {
