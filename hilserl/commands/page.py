@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +25,6 @@ def page_beside(args: UiArgs, run: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         lock = _lock(run) if args.enabled else None
         if lock is not None:
-            stack.callback(shutil.rmtree, live_folder(run), ignore_errors=True)
             stack.callback(os.close, lock)
             address = claim(args)
             process = _start(address, run, lock)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import signal
 import socket
 import sys
 from pathlib import Path
 
+from hilserl.loop.slot import live_folder
 from hilserl.ui.address import Address
 from hilserl.ui.session import session_app
 from hilserl.ui.web import server
@@ -25,5 +28,9 @@ async def run(path: Path, address: Address) -> None:
 
 if __name__ == "__main__":
     descriptor, host, token, folder = sys.argv[1:]
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(run(Path(folder), Address(socket.socket(fileno=int(descriptor)), host, token)))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn ends by raising what ended it once more
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(run(Path(folder), Address(socket.socket(fileno=int(descriptor)), host, token)))
+    finally:
+        shutil.rmtree(live_folder(Path(folder)), ignore_errors=True)  # the page goes last

@@ -36,8 +36,8 @@ def tiles(commits: Sequence[Commit], rate_hz: float) -> dict[str, dict[str, str]
     untouched = [c for c in commits if _untouched(c)]
     last, before, alone = operated[-RECENT:], operated[-2 * RECENT : -RECENT], untouched[-RECENT:]
     return {
-        "success": _share(f"last {len(last)} operated", _wins(last), len(last), _wins(before), len(before)),
-        "untouched": _share(f"last {len(alone)} alone", _wins(alone), len(alone)),
+        "success": _share(f"last {len(last)}", _wins(last), len(last), _wins(before), len(before)),
+        "untouched": _share(f"last {len(alone)}", _wins(alone), len(alone)),
         "human": _driven(last, before),
         "cycle": _cycle(last or alone, rate_hz),
     }

@@ -106,7 +106,10 @@ function showHealth() {
       { name: "device", look: s.connected ? "good" : "bad", words: s.connected ? on.join(", ") || "connected" : "gone" },
     );
   }
-  lights.push(...(state.progress?.scene ?? []));
+  const scene = state.progress?.scene ?? [];
+  const changed = scene.filter((light) => light.look !== "good").map((light) => light.name);
+  const seen = changed.length ? `${changed.join(" and ")} camera: look at this` : "as in the sessions before";
+  if (scene.length) lights.push({ name: "scene", look: changed.length ? "unsure" : "good", words: seen });
   list(document.querySelector("#health ul"), lights, (light) => {
     const item = element("li", "", light.look);
     item.append(element("span", light.name, "quiet"), element("span", light.words));

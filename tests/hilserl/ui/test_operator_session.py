@@ -79,7 +79,7 @@ def picture(page: Page, name: str) -> None:
         for suffix, size in SIZES_PX.items():
             page.set_viewport_size(size)
             page.wait_for_timeout(500)
-            page.screenshot(path=Path(folder) / f"page_{name}{suffix}.png")
+            page.screenshot(path=Path(folder) / f"page_{name}{suffix}.jpg", type="jpeg", quality=85)
         page.set_viewport_size(SIZES_PX[""])
 
 
