@@ -21,8 +21,11 @@ class Banner:
     can: str = ""
 
 
-def banner(s: Snapshot | None, age_s: float) -> Banner:
-    """Return the banner for a session that showed itself `age_s` ago; None: there was none yet."""
+def banner(s: Snapshot | None, age_s: float, place: str = "") -> Banner:
+    """Return the banner for a session that showed itself `age_s` ago; None: there was none yet.
+
+    `place` says where the object is asked for, if anywhere.
+    """
     if s is None:
         return Banner("gone", "NO SESSION YET", "waiting for the program that moves the arm")
     if s.ended:
@@ -45,17 +48,16 @@ def banner(s: Snapshot | None, age_s: float) -> Banner:
         case Authority.HUMAN:
             back = "hand back" if s.drives == "policy" else "hold still"
             return Banner("human", "YOU ARE IN CONTROL", _news(s, "you drive"), f"let go of {key['deadman']} to {back}")
-    return _holding(s, key)
+    return _holding(s, key, place)
 
 
 _WORDS = {"deadman": "the deadman", "start": "Start"}  # for a device that has no names for its controls
 
 
-def _holding(s: Snapshot, key: dict[str, str]) -> Banner:
+def _holding(s: Snapshot, key: dict[str, str], place: str) -> Banner:
     if not s.connected:
         return Banner("holding", "HOLDING", "your device is gone", f"plug it in, then press {key['start']}")
-    if s.words.startswith(Prompt.PLACE_OBJECT.partition(",")[0]):
-        place = s.words.removeprefix(Prompt.PLACE_OBJECT).strip(" ,")
+    if s.words == Prompt.PLACE_OBJECT:
         return Banner("holding", "PUT THE OBJECT BACK", place or "the arm holds", f"then press {key['start']}")
     if s.running and s.drives == "human":
         return Banner("holding", "HOLDING", s.words, f"hold {key['deadman']} to drive")

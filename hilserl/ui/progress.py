@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from hilserl.loop.diagnosis import diagnose
 from hilserl.loop.link import STALE_S, LearnerStatus, Link
 from hilserl.metrics import newest, read_metrics, wilson
 
+GUIDE = "guide.json"
 RECENT, BARS = 20, 40  # episodes
 LITTLE_DISK_GB = 5.0
 RECORDED = ("labels", "demo")  # a person drove all of them: they say nothing about the policy
@@ -59,10 +61,12 @@ class Progress:
         self._run = run
         self._link: Link | None = None
         self._metrics = _Lines(run / "metrics.jsonl")
-        self._journal = _Lines(run / "journal.jsonl")
 
     def read(self) -> dict[str, Any]:
-        """Return what the page shows of the run: `tiles`, `bars`, `lights` and `coach`, all of it JSON."""
+        """Return what the page shows of the run: `tiles`, `bars`, `lights` and `guide`, all of it JSON.
+
+        `guide` is what coach and map left in `guide.json`: `hints`, the `place` that is asked for, `coverage`.
+        """
         commits, rate_hz = self._commits()
         counted = [c for c in commits if c.kind not in RECORDED] or commits  # while only recording: those
         return {
@@ -70,7 +74,7 @@ class Progress:
             "tiles": tiles(counted, rate_hz),
             "bars": bars(counted),
             "lights": [vars(light) for light in self._lights()],
-            "coach": str(newest(self._journal.rows(), "text").get("text", "")),  # the newest hint
+            "guide": json.loads(guide.read_text()) if (guide := self._run / GUIDE).exists() else {},
         }
 
     def _commits(self) -> tuple[list[Commit], float]:

@@ -59,5 +59,4 @@ class SceneCheck:
 
 def is_start(s: Snapshot) -> bool:
     """Whether the arm waits at its start pose for the object."""
-    asks = s.words.startswith(Prompt.PLACE_OBJECT.partition(",")[0])
-    return s.authority == Authority.HOLDING and not s.running and asks
+    return s.authority == Authority.HOLDING and not s.running and s.words == Prompt.PLACE_OBJECT

@@ -143,7 +143,8 @@ class Session:
         now_s, s = time.monotonic(), self.snapshot
         age_s = now_s - s.stamp_s if s else 0.0
         state: dict[str, Any] = {"now_s": now_s, "operates": tab is self._operator, "taken": self._operator is not None}
-        state["banner"] = vars(banner(s, age_s))
+        place = self.progress[1].get("guide", {}).get("place") or {}
+        state["banner"] = vars(banner(s, age_s, place.get("words", "")))
         if s is not None:
             state["session"] = {k: v for k, v in vars(s).items() if k != "pictures"}
             state["pictures"] = [{**vars(p), "age_s": round(now_s - p.stamp_s, 3)} for p in s.pictures]

@@ -70,6 +70,34 @@ export function drawBars(canvas, bars) {
   });
 }
 
+// Cells of the table as seen from behind the arm (x away from it is up, y left), or of a picture; `place` in metres.
+export function drawMap(canvas, coverage, place) {
+  const [c, width, height] = begin(canvas);
+  const { of, low, high, tries, wins } = coverage;
+  const inPicture = of === "picture";
+  const [columns, rows] = inPicture ? [tries.length, tries[0].length] : [tries[0].length, tries.length];
+  const [w, h] = [width / columns, height / rows];
+  c.font = "600 13px system-ui, sans-serif";
+  c.textAlign = "center";
+  c.textBaseline = "middle";
+  tries.forEach((line_, i) =>
+    line_.forEach((n, j) => {
+      const [column, row] = inPicture ? [i, j] : [columns - 1 - j, rows - 1 - i];
+      c.fillStyle = colour(n === 0 ? "back" : 2 * wins[i][j] >= n ? "good" : "bad");
+      c.fillRect(column * w + 1, row * h + 1, w - 2, h - 2);
+      c.fillStyle = colour(n === 0 ? "quiet" : "text");
+      c.fillText(n === 0 ? "–" : `${wins[i][j]}/${n}`, (column + 0.5) * w, (row + 0.5) * h);
+    }),
+  );
+  if (!place || of !== "object") return;
+  const share = (value, axis) => Math.min(1, Math.max(0, (value - low[axis]) / (high[axis] - low[axis])));
+  c.strokeStyle = colour("text");
+  c.lineWidth = 3;
+  c.beginPath();
+  c.arc((1 - share(place.y_m, 1)) * width, (1 - share(place.x_m, 0)) * height, 9, 0, 2 * Math.PI);
+  c.stroke();
+}
+
 // A camera's picture, and in it what policy and classifier see: [top, left, height, width] as shares.
 // `ghost` is an image of the crop to lay over it, half transparent.
 export function drawPicture(canvas, bitmap, crop, ghost) {

@@ -1,6 +1,6 @@
 // The operator's page of a session: shows what the server says, sends what is pressed. It decides nothing.
 
-import { drawBars, drawPicture, drawStripe, drawTrace } from "./drawings.js";
+import { drawBars, drawMap, drawPicture, drawStripe, drawTrace } from "./drawings.js";
 import { Socket } from "./socket.js";
 
 const KEYS = { Escape: "stop", Enter: "start", r: "rearm", y: "success", n: "failure", x: "discard", " ": "holds" };
@@ -125,8 +125,11 @@ function showProgress(progress) {
   }
   drawBars($("bars"), progress.bars);
   const unusual = progress.scene.filter((light) => light.look !== "good").map((l) => `${l.name} camera: ${l.words}`);
-  const advice = [...unusual, progress.coach].filter(Boolean);
-  $("coach").hidden = !advice.length;
+  const { hints = [], place, coverage } = progress.guide;
+  const advice = [...unusual, ...hints.map((hint) => hint.text)];
+  $("coach").hidden = !advice.length && !coverage;
+  $("coverage").hidden = !coverage;
+  if (coverage) drawMap($("map"), coverage, place);
   list($("advice"), advice, (words) => element("li", words));
   put($("run"), progress.run);
   showHealth();

@@ -55,10 +55,6 @@ PAUSED = "paused; press Start to resume"
             Banner("holding", "PUT THE OBJECT BACK", "the arm holds", "then press Start"),
         ),
         (
-            {"words": f"{Prompt.PLACE_OBJECT}, 21 cm in front of the arm's base", "running": False},
-            Banner("holding", "PUT THE OBJECT BACK", "21 cm in front of the arm's base", "then press Start"),
-        ),
-        (
             {"words": "at the start pose", "connected": False},
             Banner("holding", "HOLDING", "your device is gone", "plug it in, then press Start"),
         ),
@@ -83,3 +79,9 @@ def test_no_state_is_without_words_and_silence_is_said_in_each(authority: Author
 
 def test_before_any_session_it_says_what_is_waited_for() -> None:
     assert banner(None, 0.0) == Banner("gone", "NO SESSION YET", "waiting for the program that moves the arm")
+
+
+def test_where_the_object_is_asked_for_is_said_when_it_is() -> None:
+    asks = replace(NOW, words=Prompt.PLACE_OBJECT, running=False)
+    assert banner(asks, 0.0, "21 cm in front of the arm").why == "21 cm in front of the arm"
+    assert "21 cm" not in banner(NOW, 0.0, "21 cm in front of the arm").why
