@@ -55,7 +55,7 @@ def test_only_the_last_bars_are_shown() -> None:
     ("silent_s", "rows", "look", "words"),
     [
         (0.0, [], "good", "training, 900 updates, 3 owed"),
-        (0.0, [{"critic_per_step": 2.96}, {"health/action": 0.3, "health/q_high": 0.87}], "good", "3.0 updates a step, Q"),
+        (0.0, [{"critic_per_step": 2.96}, {"health/action": 0.3, "health/q_high": 0.87}], "good", "3.0 updates a step"),
         (0.0, [{"health/action": 0.3, "health/temperature": 0.3}], "unsure", "rewarded for being random"),
         (0.0, [{"check/version": 9, "check/alarm": "success fell: 3 of 10"}], "bad", "success fell: 3 of 10"),
         (STALE_S + 1, [], "bad", "no word for 21 s"),
