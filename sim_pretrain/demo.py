@@ -12,9 +12,11 @@ from pathlib import Path
 import draccus
 
 from data.errors import UserError
+from hilserl.commands.page import page_beside
 from hilserl.commands.processes import start, stop
 from hilserl.flags import parse_flags
 from hilserl.runs import write_json
+from hilserl.ui.address import UiArgs
 from sim_pretrain.demo_report import write_report
 from sim_pretrain.rig.client import arm_flags
 from sim_pretrain.world.profile import HardWorld, RealWorld, WorldProfile, read_profile
@@ -41,6 +43,7 @@ class DemoArgs:
     baseline: int = 20  # untouched episodes that start the training
     episodes: int = 60  # operated episodes
     seed: int = 0
+    ui: UiArgs = field(default_factory=UiArgs)
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,11 @@ def main(argv: Sequence[str]) -> int:
             "or start another: --output_dir=runs/NAME"
         )
     if begun.exists():  # the same demo: its own flags count, not today's
-        args = replace(draccus.decode(DemoArgs, json.loads(begun.read_text())), output_dir=run, resume=True)
+        args = replace(draccus.decode(DemoArgs, json.loads(begun.read_text())), output_dir=run, resume=True, ui=args.ui)
     write_json(begun, draccus.encode(args))
     sizes = {k: QUICK[k] if args.quick else getattr(args, k) for k in QUICK}
     done, minutes = _read_stages(run)
-    with _rig(args) as rig:
+    with page_beside(args.ui, run), _rig(args) as rig:
         for number, stage in enumerate(_stages(args, rig, sizes), 2):
             if stage.name in done:
                 continue
@@ -92,6 +95,7 @@ def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]
     run = args.output_dir
     person = "clumsy" if args.hard else "scripted"
     arm = [*arm_flags(rig), f"--output_dir={run}", f"--teleop.type={person}", f"--teleop.rig={rig}"]
+    arm.append(f"--ui.enabled={args.ui.enabled}")
     trained = [f"--classifier.path={run / 'classifier'}"]
 
     def seeds(seed: int) -> list[str]:

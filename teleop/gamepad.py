@@ -11,7 +11,7 @@ from typing import Any
 from data.errors import UserError
 from teleop import haptics
 from teleop.inputs import Follower, Operator, OperatorConfig, OperatorState, Prompt
-from teleop.pad_mapping import AXES, BUTTONS, PadFeel, PadMap, PadMemory, PadReading, interpret
+from teleop.pad_mapping import AXES, BUTTONS, LABELS, PadFeel, PadMap, PadMemory, PadReading, interpret
 
 
 class NoGamepad(UserError, ConnectionError):
@@ -27,6 +27,10 @@ class GamepadConfig(OperatorConfig):
     map: PadMap = field(default_factory=PadMap)  # which control does what, as in --teleop.map.success=y
     feel: PadFeel = field(default_factory=PadFeel)  # dead zone, curve, speeds and hold times
     rumble: bool = True  # speak to the hand
+
+    def glyphs(self) -> dict[str, str]:
+        """Return what the mapped controls are called on an Xbox pad."""
+        return {what: LABELS.get(control, control) for what, control in vars(self.map).items()}
 
     def connect(self) -> Operator:
         """Open the pad.

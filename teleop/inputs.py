@@ -90,6 +90,10 @@ class OperatorConfig(draccus.ChoiceRegistry):
 
     has_buttons: ClassVar[bool] = True  # False: it needs a second device for them
 
+    def glyphs(self) -> dict[str, str]:
+        """Return {what: the control that does it, as printed on the device}, for `deadman` and the buttons."""
+        return {}
+
     def connect(self) -> Operator:
         """Open the device; raise with the next command to run when it is not there."""
         raise NotImplementedError

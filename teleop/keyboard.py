@@ -50,6 +50,11 @@ _KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 class KeyboardConfig(OperatorConfig):
     """`--teleop.type=keyboard`: this terminal's keys. To drive with in simulation: on an arm there is no deadman."""
 
+    def glyphs(self) -> dict[str, str]:
+        """Return the terminal's keys."""
+        keys = {"deadman": "Space", "start": "Enter", "stop": "s"}
+        return {**keys, "success": "y", "failure": "n", "discard": "x", "rearm": "r"}
+
     def connect(self) -> Operator:
         """Take over the terminal's input; UserError when there is no terminal."""
         if not sys.stdin.isatty():

@@ -15,6 +15,12 @@ BUTTONS = (
     *("a", "b", "x", "y", "back", "guide", "start", "leftstick", "rightstick"),
     *("leftshoulder", "rightshoulder", "dpup", "dpdown", "dpleft", "dpright"),
 )
+LABELS = {  # as printed on an Xbox pad
+    **{name: name.upper() for name in "abxy"},
+    **{"back": "Back", "guide": "Guide", "start": "Start", "leftstick": "L3", "rightstick": "R3"},
+    **{"leftshoulder": "LB", "rightshoulder": "RB", "lefttrigger": "LT", "righttrigger": "RT"},
+    **{"dpup": "D-pad ↑", "dpdown": "D-pad ↓", "dpleft": "D-pad ←", "dpright": "D-pad →"},
+}
 _MAX_STEP_S = 0.1  # a stalled loop must not turn one reading into a long squeeze
 
 

@@ -16,6 +16,7 @@ from data.spec import TaskSpec
 from hilserl.flags import parse_flags
 from hilserl.loop.learner import LearnerConfig
 from hilserl.tasks import read_task
+from hilserl.ui.address import UiArgs
 from teleop.inputs import OperatorConfig
 
 # What `--robot.type`, `--robot.cameras` and `--teleop.type` may name; each registers itself when imported.
@@ -58,6 +59,7 @@ class ArmArgs:
     task: str = "lift"  # lift, bowl or paper, or the path of a task spec as JSON
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
+    ui: UiArgs = field(default_factory=UiArgs)
     give_up_s: float = 60.0  # arm, camera or pad may stay silent this long before the session ends; the arm holds
 
     def read_task(self) -> TaskSpec:

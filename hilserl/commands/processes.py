@@ -55,4 +55,9 @@ def _prepare(nice: int) -> None:
             OSError
         ):  # between sessions, a kernel with autogroups heeds only the group's own value
             Path("/proc/self/autogroup").write_text(str(nice))
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        die_with_parent()
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process with its parent; to be called in a child before it executes anything."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -7,18 +7,21 @@ import shlex
 import subprocess
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import draccus
 
 from data.errors import UserError
 from data.store.reader import open_reader
 from hilserl.commands.arguments import TrainArgs, parse
+from hilserl.commands.page import page_beside
 from hilserl.commands.processes import start, stop
 from hilserl.loop.changes import Change, changed, require_same_meaning
 from hilserl.loop.learner import KINDS
 from hilserl.loop.link import Link
 from hilserl.loop.rollback import roll_back
 from hilserl.runs import RunDirectory, numbered
+from hilserl.ui.address import UiArgs
 
 LEARNER_NICE = 10  # the arm's ticks come first; what is left of the machine is the learner's
 FINISH_S = 60.0  # for the updates that the last episodes still allow
@@ -41,21 +44,22 @@ def main(argv: Sequence[str]) -> int:
     run.journal("started", command=shlex.join(["hilserl", "train", *argv]))
     if args.rollback:
         argv = [*argv, "--resume=true"]
-    learner = start(["learner", *argv], run.path / "learner.log", LEARNER_NICE)
-    actor = start(["actor", *argv])
-    try:
-        while actor.poll() is None:
-            if learner.poll() is not None:
-                raise ProcessLost(
-                    f"the learner ended early (status {learner.returncode}); see {run.path / 'learner.log'}. "
-                    "The arm holds and every finished episode is stored. Go on with --resume"
-                )
-            time.sleep(0.1)
-        if actor.returncode == 0:
-            let_finish(learner, args)
-    finally:
-        stop(actor)
-        stop(learner)
+    with page_beside(args.ui, run.path):
+        learner = start(["learner", *argv], run.path / "learner.log", LEARNER_NICE)
+        actor = start(["actor", *argv])
+        try:
+            while actor.poll() is None:
+                if learner.poll() is not None:
+                    raise ProcessLost(
+                        f"the learner ended early (status {learner.returncode}); see {run.path / 'learner.log'}. "
+                        "The arm holds and every finished episode is stored. Go on with --resume"
+                    )
+                time.sleep(0.1)
+            if actor.returncode == 0:
+                let_finish(learner, args)
+        finally:
+            stop(actor)
+            stop(learner)
     if actor.returncode != 0:
         raise ProcessLost(f"the actor ended early (status {actor.returncode}); go on with --resume")
     if learner.returncode != 0:
@@ -72,7 +76,8 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
     Raises:
         UserError: the flags do not go with the run's checkpoint, or there is none to go back to.
     """
-    flags, noted, changes = json.loads(json.dumps(draccus.encode(args))), run.path / "train.json", list[Change]()
+    flags = json.loads(json.dumps(draccus.encode(replace(args, ui=UiArgs()))))  # another port is no other training
+    noted, changes = run.path / "train.json", list[Change]()
     if numbered(run.checkpoints):
         require_same_meaning(run.path, args.read_task(), args.policy.path, args.learner)
         changes = changed(json.loads(noted.read_text()), flags) if noted.exists() else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -17,9 +18,13 @@ from data.schema import Episode, Outcome, Source
 from data.spec import TaskSpec
 from data.store.episode_store import EpisodeStore
 from hilserl.commands.arguments import ArmArgs, ClassifierArgs
+from hilserl.commands.page import page_beside
 from hilserl.loop.actor import Actor
 from hilserl.loop.env import ArmEnv
 from hilserl.loop.policy_runner import PolicyRunner
+from hilserl.loop.slot import Slot, live_folder, mapped
+from hilserl.loop.snapshot import PRESSES, SNAPSHOT, Snapshot
+from hilserl.loop.window import Newest, Window
 from hilserl.robot.arm import connect_arm
 from hilserl.robot.cameras import open_cameras
 from hilserl.robot.clock import STANDS_STILL_S, Clock, SharedClock, WallClock
@@ -28,6 +33,7 @@ from hilserl.robot.lerobot_arm import LeRobotArm
 from teleop.buttons import WithButtons
 from teleop.inputs import Operator
 from teleop.keyboard import KeyboardConfig
+from teleop.page_buttons import SIZE, PageButtons, Presses
 
 HANG_S = 5.0  # a control loop that sends nothing for this long hangs; the worst tick on busy cores was late by 0.1
 
@@ -50,13 +56,27 @@ def open_actor(
     clock: Clock = WallClock() if args.clock is None else SharedClock(args.clock)
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(EpisodeStore.create_or_open(args.output_dir / "store", task))
-        operator = seen_by(connect_operator(args))
+        stack.enter_context(page_beside(args.ui, args.output_dir))
+        operator = seen_by(with_page(connect_operator(args), args))
         stack.callback(operator.close)
         period_s = 1.0 / (task.rate_hz * task.inner_steps)
         arm = stack.enter_context(open_arm(args.robot, clock, args.output_dir, write_period_s=period_s))
         frames = stack.enter_context(open_cameras(args.robot.cameras))
         env = ArmEnv(arm, frames, clock, task, keep_native=keep_native)
-        yield Actor(env, operator, store, policy=policy, detector=detector)
+        window = open_window(args, task, frames, detector)
+        stack.callback(window.end)
+        yield Actor(env, operator, store, policy=policy, detector=detector, window=window)
+
+
+def open_window(args: ArmArgs, task: TaskSpec, frames: Newest, detector: SuccessDetector | None) -> Window:
+    """Return where the session shows itself to the page, if there is one."""
+    if not args.ui.enabled:
+        return Window()
+    glyphs = {**args.teleop.glyphs(), **(args.buttons.glyphs() if args.buttons else {})}
+    first = Snapshot(rate_hz=task.rate_hz, glyphs=glyphs)
+    if detector is not None:
+        first = replace(first, threshold=detector.calibration.threshold, hold=detector.calibration.hold)
+    return Window(Slot(live_folder(args.output_dir) / SNAPSHOT), frames, task.observation.cameras, first)
 
 
 def connect_operator(args: ArmArgs) -> Operator:
@@ -70,6 +90,13 @@ def connect_operator(args: ArmArgs) -> Operator:
         operator = WithButtons(args.teleop.connect(), beside)
         undo.pop_all()
     return operator
+
+
+def with_page(operator: Operator, args: ArmArgs) -> Operator:
+    """Return a device for which the page's buttons count, too."""
+    if not args.ui.enabled:
+        return operator
+    return WithButtons(operator, PageButtons(Presses(memoryview(mapped(live_folder(args.output_dir) / PRESSES, SIZE)))))
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from hilserl.loop.env import ArmEnv, steady_gripper
 from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.loop.session import SessionConfig, finished
 from hilserl.loop.tick import Tick
+from hilserl.loop.window import Window
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.fault import RobotFault
 from teleop.authority import Authority
@@ -40,9 +41,11 @@ class Actor:
         *,
         policy: PolicyRunner | None = None,
         detector: SuccessDetector | None = None,
+        window: Window | None = None,
     ) -> None:
         self._env, self._operator, self._store = env, operator, store
-        self._policy, self._detector, self._control = policy, detector, Control(env, operator)
+        self._policy, self._detector, self._window = policy, detector, window or Window()
+        self._control = Control(env, operator, self._window)
         self._session_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
 
     def use(self, policy: PolicyRunner) -> None:
@@ -75,6 +78,7 @@ class Actor:
         """
         index, faults = self.count(session.kind), 0
         self._control.begin(session, say)
+        self._window.begin(session)
         with Committer(self._store) as committer:
             while index < session.episodes:
                 self._control.wait_until(ready, "the arm holds while the learner catches up")
@@ -101,6 +105,7 @@ class Actor:
             session=self._session_id,
             notes={"index": index, "seed": session.seed, **session.notes},
         )
+        self._window.episode(index + 1, session.max_steps or self._env.task.time_limit_steps)
         diary = Diary(self._env.task, self._control.reset(index))
         state = self._control.wait_for_start(index)
         self._operator.tell(Prompt.EPISODE_STARTED, uuid=meta.uuid)
@@ -122,6 +127,7 @@ class Actor:
                 committer.submit(episode)
             self._control.decide(OperatorState(stamp_s=time.monotonic()), running=True, episode_over=True)
             self._operator.tell(Prompt.EPISODE_ENDED, uuid=meta.uuid, outcome=str(outcome))
+            self._window.say(f"episode {index + 1}: {outcome or 'thrown away'}, {len(steps)} steps")
             with contextlib.suppress(ArmFault):  # the fault that brought us here is on its way up
                 self._env.arm.hold()
         return episode
@@ -173,6 +179,7 @@ class Actor:
             )
             steps.append(transition)
             record(transition)
+            self._window.step(source, verdict.probability, self._env.clock.now_s())
             if outcome is not None:
                 return outcome
         return Outcome.ABORTED

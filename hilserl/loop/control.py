@@ -10,6 +10,7 @@ import numpy as np
 
 from hilserl.loop.env import ArmEnv, sample_start
 from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped
+from hilserl.loop.window import Window
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.cameras import CameraFault
 from hilserl.robot.fault import RobotFault
@@ -24,14 +25,14 @@ WAIT_S = 0.02  # between two looks at the operator while nothing moves
 class Control:
     """Who is in control of one arm, in one session at a time."""
 
-    def __init__(self, env: ArmEnv, operator: Operator) -> None:
-        self._env, self._operator, self.authority = env, operator, Authority.HOLDING
+    def __init__(self, env: ArmEnv, operator: Operator, window: Window) -> None:
+        self._env, self._operator, self._window, self.authority = env, operator, window, Authority.HOLDING
         self._session = SessionConfig(kind="", episodes=0)
-        self._say: Callable[[str], None] = lambda _: None
+        self._tell_command: Callable[[str], None] = lambda _: None
 
     def begin(self, session: SessionConfig, say: Callable[[str], None]) -> None:
         """Decide by this session's rules from now on; `say` is given a few words whenever something changes."""
-        self._session, self._say = session, say
+        self._session, self._tell_command = session, say
 
     def read(self) -> OperatorState:
         """Show the person's device where the arm is, and return what the hands do."""
@@ -59,6 +60,7 @@ class Control:
         self.authority = decision.authority
         if self.authority is not before:
             self._say(decision.reason)
+        self._window.look(self.authority, state, running=running)
 
     def drive(self, state: OperatorState) -> OperatorState:
         """Decide while an episode runs, and tell the person's device who is in control when that changes.
@@ -129,6 +131,10 @@ class Control:
             if time.monotonic() - since_s > self._session.give_up_s:
                 raise fault
             self._env.clock.sleep_until_s(self._env.clock.now_s() + RETRY_S)
+
+    def _say(self, words: str) -> None:
+        self._tell_command(words)
+        self._window.say(words)
 
     def _interrupted(self) -> bool:
         state = self.read()

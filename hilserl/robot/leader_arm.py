@@ -40,6 +40,10 @@ class LeaderConfig(OperatorConfig):
 
     has_buttons = False
 
+    def glyphs(self) -> dict[str, str]:
+        """Return what is taken hold of."""
+        return {"deadman": "the leader"}
+
     def connect(self) -> Operator:
         """Open the leader; it is limp until it is shown the arm.
 

@@ -19,6 +19,7 @@ from hilserl.commands import train as command
 from hilserl.commands.train import prepare
 from hilserl.loop.learner import Learner, LearnerConfig
 from hilserl.runs import RunDirectory, load_info
+from hilserl.ui.address import UiArgs
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Flags:
     episodes: int = 80
     resume: bool = False
     rollback: str = ""
+    ui: UiArgs = field(default_factory=lambda: UiArgs(enabled=False))
 
     def read_task(self) -> TaskSpec:
         return TaskSpec.load(self.task_file)
