@@ -145,18 +145,18 @@ class Soak:
         self._train = self._start()
 
     def signal(self, number: signal.Signals) -> None:
-        """Give a signal to the session or to one of its halves, and wait for the end of it all."""
-        whom = str(self.rng.choice(["train", "actor", "learner"]))
+        """Give a signal to the session or to one of its halves, and wait for the end of it all.
+
+        Only the half that moves the arm is stopped: a stopped learner ends nothing.
+        """
+        whom = "actor" if number == signal.SIGSTOP else str(self.rng.choice(["train", "actor", "learner"]))
         pid = self._train.pid if whom == "train" else self._child(f"cli {whom}")
         if pid:
             os.kill(pid, number)
         try:
             self._train.wait(END_S)
         except subprocess.TimeoutExpired:
-            if number != signal.SIGSTOP:  # a stopped learner or parent stops nobody else
-                self._ends[f"{number.name} to {whom}: no end"] += 1
-            if pid:
-                os.kill(pid, signal.SIGCONT)
+            self._ends[f"{number.name} to {whom}: no end"] += 1
             stop(self._train)
         self._ended(f"{number.name} to {whom}")
 
