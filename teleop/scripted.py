@@ -25,6 +25,7 @@ from teleop.show import Show
 
 logger = logging.getLogger(__name__)
 SALT = 0x0B7EC7
+Plays = Literal["watch", "help", "show"]
 HANDS_OFF_S = 0.3  # between placing the object and Start: no camera shows the old place any more
 
 
@@ -34,7 +35,7 @@ class ScriptedConfig(OperatorConfig):
     """`--teleop.type=scripted`: a stand-in for the person, on the emulated rig only."""
 
     rig: Path = Path("rig")  # directory of the running rig
-    plays: Literal["watch", "help", "show"] = "help"  # watch: never drives; help: takes over; show: labels
+    plays: Plays = "help"  # watch: never drives; help: takes over; show: labels
     presses_success: bool = False  # ends an episode by hand when it sees success (when no detector does)
     lift_height_m: float = 0.08  # the object's centre is above this: success
     patience: tuple[int, int] = (6, 10)  # ticks without progress before it takes over

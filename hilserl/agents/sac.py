@@ -28,6 +28,8 @@ from data.spec import TaskSpec
 from hilserl.agents.gripper import GraspCritic, HybridActor, choice_of, toggled
 from hilserl.agents.networks import CriticEnsemble, Policy
 
+GripperKind = Literal["continuous", "exploring", "discrete"]
+
 
 @dataclass(frozen=True)
 class SacConfig:
@@ -37,7 +39,7 @@ class SacConfig:
     target_critics: int = 2  # the target takes the minimum of this many, drawn anew for every update (REDQ)
     # continuous: an absolute command, outside the entropy term; exploring: inside of it, so that it does not saturate;
     # discrete: close, keep or open, by a critic of its own
-    gripper: Literal["continuous", "exploring", "discrete"] = "continuous"
+    gripper: GripperKind = "continuous"
     toggle_penalty: float = 0.02  # what it costs a discrete gripper to close when open, or to open when closed
     discount: float = 0.97
     tau: float = 0.005  # Polyak rate of the target critics

@@ -11,6 +11,10 @@ from hilserl.agents.actors import GAUSSIAN, HYBRID, RESIDUAL, kind_of, new_actor
 from hilserl.agents.networks import Policy
 from hilserl.agents.residual import ResidualActor
 
+# Named: draccus finds no help text behind a type with quotes in it.
+ActorStart = Literal["policy", "scratch", "residual"]
+Start = Literal["policy", "scratch"]
+
 
 @dataclass(frozen=True)
 class StartConfig:
@@ -20,9 +24,9 @@ class StartConfig:
     residual: frozen, with a bounded correction to learn, and no anchor.
     """
 
-    actor: Literal["policy", "scratch", "residual"] = "policy"  # go on with it; forget it; or freeze and correct it
-    encoder: Literal["policy", "scratch"] = "policy"  # random weights need an encoder_lr
-    critics: Literal["policy", "scratch"] = "policy"  # those that come with the policy, where there are any
+    actor: ActorStart = "policy"  # go on with it; forget it; or freeze and correct it
+    encoder: Start = "policy"  # random weights need an encoder_lr
+    critics: Start = "policy"  # those that come with the policy, where there are any
     residual_scale: tuple[float, ...] = (0.3,)  # largest correction of an action; one for all, or one for each
 
     def __post_init__(self) -> None:

@@ -67,11 +67,14 @@ class ArmArgs:
         return read_task(self.task)
 
 
+Purpose = Literal["classifier", "demo"]
+
+
 @dataclass(frozen=True)
 class RecordArgs(ArmArgs):
     """`hilserl record`: the person drives; hold Success (Y) while the task is done."""
 
-    purpose: Literal["classifier", "demo"] = "classifier"  # classifier: success does not end the episode
+    purpose: Purpose = "classifier"  # classifier: success does not end the episode
     episodes: int = 20  # the store is filled up to this many
     keep_native: bool = False  # keep whole camera frames, too (640x480: 0.9 MB each): crop and size can change later
 

@@ -23,17 +23,20 @@ from hilserl.agents.warm_start import StartConfig, prepare
 
 Agent = Sac | DrQv2 | HgDagger
 
+Algorithm = Literal["sac", "drqv2", "hg-dagger"]
+Learned = Literal["executed", "proposed"]
+
 
 @dataclass(frozen=True)
 class AgentConfig:
     """The algorithm, what it begins with, and its memory. An `encoder_lr` above 0, and DrQ-v2, learn from pixels."""
 
-    agent: Literal["sac", "drqv2", "hg-dagger"] = "sac"  # soft actor-critic, DrQ-v2, or copying without reward
+    agent: Algorithm = "sac"  # soft actor-critic, DrQ-v2, or copying without reward
     start: StartConfig = field(default_factory=StartConfig)
     sac: SacConfig = field(default_factory=SacConfig)
     drqv2: DrQv2Config = field(default_factory=DrQv2Config)
     hg_dagger: HgDaggerConfig = field(default_factory=HgDaggerConfig)
-    learned: Literal["executed", "proposed"] = "executed"  # action of a step: as safety let it through, or as asked for
+    learned: Learned = "executed"  # action of a step: as safety let it through, or as asked for
     takeover_penalty: float = 0.0  # taken from the reward of a policy step that a person took over after; 0: off
     replay: ReplayConfig = field(default_factory=ReplayConfig)  # of features, while the encoder is frozen
     pixels: PixelReplayConfig = field(default_factory=PixelReplayConfig)  # of images, for learning end to end
