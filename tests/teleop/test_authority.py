@@ -1,6 +1,7 @@
 """The properties of control that must survive any sequence of inputs."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -206,3 +207,7 @@ def test_a_start_in_the_tick_that_ends_an_episode_starts_nothing() -> None:
     for authority in (A.HOLDING, A.POLICY, A.HUMAN):
         for deadman in (False, True):
             assert after(authority, episode_over=True, start=True, deadman=deadman) is A.HOLDING
+
+
+def test_the_table_in_the_documentation_is_this_one():
+    assert table_markdown() in (Path(__file__).parents[2] / "docs" / "authority.md").read_text()
