@@ -122,7 +122,7 @@ class Soak:
             "--buttons.type=virtual_pad", f"--buttons.events={self._rig}/pad.events",
             "--plugins=benchmarks.soak_watch", "--learner.baseline_episodes=2", "--learner.critic_updates=20",
             "--learner.utd=0.1", "--learner.checkpoint_every=2", "--learner.check_every=0", "--episodes=100000",
-            "--max_debt=100000", "--give_up_s=8", f"--resume={str(resume).lower()}",
+            "--max_debt=100000", "--give_up_s=40", f"--resume={str(resume).lower()}",
         ]  # fmt: skip
         with self._log.open("ab") as log:
             return subprocess.Popen(

@@ -88,9 +88,9 @@ def may_begin(status: LearnerStatus | None, silent_s: float, args: ActorArgs) ->
     trains = status is not None and status.phase == "training"
     if silent_s <= STALE_S:
         return trains and status is not None and status.debt <= args.max_debt, ""
-    if not args.connect:
+    if not args.connect and silent_s > args.give_up_s:
         raise LearnerSilent("the learner stopped reporting; the arm holds. Go on with the same command and --resume")
-    if trains and silent_s <= args.hold_after_s:
+    if args.connect and trains and silent_s <= args.hold_after_s:
         return True, f"no word from the learner: going on with the last weights, for {args.hold_after_s:.0f} s at most"
     return False, "no word from the learner: the arm holds until it answers; every finished episode is stored"
 

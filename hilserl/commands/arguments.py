@@ -60,7 +60,7 @@ class ArmArgs:
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
     ui: UiArgs = field(default_factory=UiArgs)
-    give_up_s: float = 60.0  # arm, camera or pad may stay silent this long before the session ends; the arm holds
+    give_up_s: float = 60.0  # arm, camera, pad or learner may be silent for so long before the session ends; it holds
 
     def read_task(self) -> TaskSpec:
         """Return the task spec to use."""

@@ -71,7 +71,7 @@ class ArmEnv:
         """Anchor the command to the measured pose, forget the past, and return the first observation."""
         self._joints = self._previous = self.arm.read().positions_rad
         self._read_s = self._previous_s = self.clock.now_s()
-        self._goal = self._joints.copy()
+        self._goal = self._sent = self._joints.copy()
         self._target = ee_position(self._goal)
         self._action = np.array([0.0, 0.0, 0.0, gripper_command(self._goal[5], self.task.action)], np.float32)
         self._tick_s = self.clock.now_s()
@@ -99,9 +99,11 @@ class ArmEnv:
             for k in range(1, left + 1):
                 self._target = from_target + (target - from_target) * (k / left)
                 self._goal = from_goal + (goal - from_goal) * (k / left)
-                sent = self.arm.write(self._goal)
+                self._sent = sent = self.arm.write(self._goal)
                 self.clock.sleep_until_s(self._tick_s + self._period_s * (inner - left + k) / inner)
-                if (revised := revise()) is not None and k < left:
+                if (revised := revise()) is not None:
+                    # What the arm's own limits have kept back until now is not made up for.
+                    self._goal, self._target = sent.copy(), ee_position(sent)
                     action = revised
                     break
             left -= k
@@ -165,8 +167,8 @@ class ArmEnv:
         return ArmShape()
 
     def hold_action(self) -> np.ndarray:
-        """Return the action [4] that moves nothing and keeps the gripper."""
-        return np.array([0.0, 0.0, 0.0, gripper_command(self._goal[5], self.task.action)], np.float32)
+        """Return the action [4] that moves nothing and keeps the gripper where it was last told to be."""
+        return np.array([0.0, 0.0, 0.0, gripper_command(self._sent[5], self.task.action)], np.float32)
 
     def _observation(self) -> Observation:
         native = {c.name: self.frames.read(c.name)[0] for c in self._cameras}

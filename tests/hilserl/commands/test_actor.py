@@ -34,8 +34,10 @@ def test_with_a_learner_that_answers_training_begins_when_it_has_caught_up(flags
 
 
 def test_a_silent_learner_here_is_an_error_and_elsewhere_a_warning_then_a_hold(flags: list[str]) -> None:
+    here = parse(ActorArgs, [*flags, "--give_up_s=30"])
+    assert not may_begin(status(), 29.0, here)[0], "it may have to load a large store; the arm holds"
     with pytest.raises(LearnerSilent):
-        may_begin(status(), STALE_S + 1, parse(ActorArgs, flags))
+        may_begin(status(), 31.0, here)
     args = parse(ActorArgs, [*flags, "--connect=5000", "--hold_after_s=50", "--max_debt=100"])
     assert may_begin(status(debt=101), 50.0, args) == (
         True,

@@ -213,7 +213,7 @@ def test_a_take_over_drives_from_the_next_goal_on(bench, task, look):
     (episode,) = b.run(max_steps=2)
     expected = task.action.step_m / 5 * np.array([[0, 1, 0]] * policys + [[0, 0, 1]] * (10 - policys))
     np.testing.assert_allclose(np.concatenate([moves(tick) for tick in ticks]), expected, atol=5e-4)
-    np.testing.assert_allclose(episode.executed[0, :3], [0, policys / 5, 1 - policys / 5], atol=1e-6)
+    np.testing.assert_allclose(episode.executed[0, :3], [0, policys / 5, 1 - policys / 5], atol=0.01)
     assert sources(episode) == [Source.POLICY if policys > 2 else Source.HUMAN, Source.HUMAN]
 
 
@@ -239,7 +239,7 @@ def test_a_release_holds_until_the_policy_has_looked(bench):
     assert sources(episode)[1:] == [Source.HUMAN, Source.POLICY, Source.POLICY]
     made = np.linalg.norm(moves(ticks[1]), axis=1)
     assert (made[:3] > 1e-3).all() and (made[3:] < 5e-5).all()
-    np.testing.assert_allclose(episode.executed[1, :3], [0.6, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(episode.executed[1, :3], [0.6, 0, 0], atol=0.01)
 
 
 def test_presses_between_two_ticks_are_all_seen_once(bench):
@@ -248,3 +248,24 @@ def test_presses_between_two_ticks_are_all_seen_once(bench):
     b.hand.looks = 1
     (episode,) = b.run()
     assert ends(episode) == (Outcome.SUCCESS, 1.0, True, False) and len(episode) == 2
+
+
+@pytest.mark.parametrize("look", range(5))
+def test_what_a_slow_arm_has_not_made_is_not_made_up_for_after_stop(bench, task, look):
+    """Speed and acceleration limits make an arm lag behind what it is told, the jaw by most of its way."""
+    b = bench([IDLE] * look + [press(Button.STOP)] + [IDLE] * 20)
+    b.hand.looks, b.policy.act = 1, lambda observation, explore: np.array([0, 1, 0, -1], np.float32)
+    sent, write = [], b.env.arm.write
+
+    def slowly(goal):
+        last = sent[-1] if sent else b.env.arm.read().positions_rad
+        sent.append(write(last + np.clip(goal - last, -0.01, 0.01)))
+        return sent[-1]
+
+    b.env.arm.write = slowly
+    with pytest.raises(SessionStopped):
+        b.run(give_up_s=0.1)
+    (episode,) = b.stored()
+    ours = np.array(sent[-5 * len(episode) :])
+    assert np.abs(ours[look + 1 :] - ours[look]).max(initial=0.0) < 1e-3
+    assert ours[look, 5] == pytest.approx(task.action.gripper_open_rad - 0.01 * (look + 1), abs=0.005), "it closed"
