@@ -17,6 +17,8 @@ from hilserl.flags import parse_flags
 from hilserl.loop.learner import LearnerConfig
 from hilserl.tasks import read_task
 from hilserl.ui.address import UiArgs
+from hilserl.ui.coach import CoachConfig
+from hilserl.ui.coverage import CoverageConfig
 from teleop.inputs import OperatorConfig
 
 # What `--robot.type`, `--robot.cameras` and `--teleop.type` may name; each registers itself when imported.
@@ -104,6 +106,8 @@ class TrainArgs(ArmArgs):
     policy: PolicyArgs = field(default_factory=PolicyArgs)
     classifier: ClassifierArgs = field(default_factory=ClassifierArgs)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    coach: CoachConfig = field(default_factory=CoachConfig)
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
     episodes: int = 80  # operated episodes, after the baseline
     max_debt: int = 400  # the next episode waits until the learner owes no more updates than this
     resume: bool = False  # go on from the run's newest checkpoint

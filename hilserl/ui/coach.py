@@ -39,7 +39,7 @@ class CoachConfig:
 class Stripe:
     """One finished episode as the coach sees it: who acted when, and how it ended."""
 
-    number: int  # of the episode as people count them, from 1; rising
+    number: int  # index of the episode in the store; rising
     operated: bool  # a person was allowed to help
     won: bool
     steps: int
