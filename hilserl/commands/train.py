@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import draccus
 
@@ -22,6 +23,8 @@ from hilserl.loop.link import Link
 from hilserl.loop.rollback import roll_back
 from hilserl.runs import RunDirectory, numbered
 from hilserl.ui.address import UiArgs
+from hilserl.ui.report import write_report
+from hilserl.ui.resume import resume_card
 
 LEARNER_NICE = 10  # the arm's ticks come first; what is left of the machine is the learner's
 FINISH_S = 60.0  # for the updates that the last episodes still allow
@@ -60,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
         finally:
             stop(actor)
             stop(learner)
+            report(run.path)
     if actor.returncode != 0:
         raise ProcessLost(f"the actor ended early (status {actor.returncode}); go on with --resume")
     if learner.returncode != 0:
@@ -84,9 +88,18 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
     lines = [roll_back(run, args.rollback)] if args.rollback else []
     if changes:
         run.journal("changed flags", flags={c.flag: [c.old, c.new] for c in changes})
-        lines += ["other flags than last time, for both processes:", *map(str, changes)]
+    if numbered(run.checkpoints) and (run.path / "store").exists():
+        lines.append(resume_card(run.path, [*map(str, changes)]).text())
     run.write_json("train.json", flags)
     return lines
+
+
+def report(run: Path) -> None:
+    """Write the run report; whatever goes wrong with it must not hide why the run ended."""
+    try:
+        print(f"Report: {write_report(run)}", flush=True)
+    except Exception as error:
+        print(f"No report: {error}. `hilserl report {run}` tries again.", flush=True)
 
 
 def let_finish(learner: subprocess.Popen[bytes], args: TrainArgs) -> None:

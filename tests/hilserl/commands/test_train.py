@@ -13,6 +13,7 @@ import torch
 
 from data.errors import UserError
 from data.spec import TaskSpec
+from data.store.episode_store import EpisodeStore
 from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.agents.policy_file import LoadedPolicy, save_policy
 from hilserl.commands import train as command
@@ -74,12 +75,14 @@ def test_the_same_flags_change_nothing(flags: Flags) -> None:
 
 def test_other_flags_are_shown_noted_and_in_force(flags: Flags) -> None:
     run, other = RunDirectory(flags.output_dir), replace(flags, episodes=120, learner=LearnerConfig(utd=1.5))
-    assert prepare(run, other)[1:] == ["  --episodes: 80 -> 120", "  --learner.utd: 3.0 -> 1.5"]
+    EpisodeStore.create_or_open(run.path / "store", flags.read_task()).close()
+    (card,) = prepare(run, other)
+    assert "changed since:\n  --episodes: 80 -> 120\n  --learner.utd: 3.0 -> 1.5" in card
     (line,) = journal(flags)
     assert line["event"] == "changed flags"
     assert line["flags"] == {"episodes": [80, 120], "learner.utd": [3.0, 1.5]}
     assert json.loads((run.path / "train.json").read_text())["learner"]["utd"] == 1.5
-    assert prepare(run, other) == []
+    assert "changed since: nothing" in prepare(run, other)[0]
 
 
 def test_flags_that_do_not_fit_the_checkpoint_change_nothing(flags: Flags) -> None:
@@ -115,6 +118,7 @@ def test_both_halves_get_the_flags_and_go_on_after_a_roll_back(
     monkeypatch.setattr(command, "start", lambda argv, *_: started.append(list(argv)) or Done())
     monkeypatch.setattr(command, "stop", lambda _: None)
     monkeypatch.setattr(command, "let_finish", lambda *_: None)
+    monkeypatch.setattr(command, "report", lambda _: None)
     assert command.main(["--episodes=80"]) == 0
     resume = ["--resume=true"] if rollback else []
     assert started == [[half, "--episodes=80", *resume] for half in ("learner", "actor")]
