@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from data.store.commit_log import Commit
 from data.store.episode_store import EpisodeStore
 from hilserl.metrics import trailing, wilson
 from hilserl.runs import write_json
+from hilserl.ui.attempts import read_truth
 
 
 def write_report(run: Path, sizes: dict[str, int], minutes: dict[str, float]) -> str:
@@ -49,12 +49,6 @@ def write_report(run: Path, sizes: dict[str, int], minutes: dict[str, float]) ->
             f"All of it took {sum(minutes.values()):.1f} minutes. Plot: {run / 'progress.png'}",
         ]
     )
-
-
-def read_truth(path: Path) -> dict[str, bool]:
-    """Return {episode uuid: the simulator saw success}."""
-    whole = path.read_text().rpartition("\n")[0]  # a killed rig may leave a torn last line
-    return {entry["tag"]: bool(entry["success"]) for entry in map(json.loads, whole.splitlines())}
 
 
 def _counted(commits: list[Commit]) -> list[Commit]:

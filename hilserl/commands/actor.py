@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     untouched = SessionConfig(kind="baseline", episodes=0, seed=args.seed, give_up_s=args.give_up_s)
     baseline = replace(untouched, episodes=args.learner.baseline_episodes)
     online = replace(baseline, kind="online", may_take_over=True, explore=True, seed=args.seed + 1)
-    check = replace(untouched, kind=CHECK, seed=args.seed + 2)
+    check = replace(untouched, kind=CHECK, series=args.learner.check_episodes)
     link, said = Link(args.output_dir), ""
 
     def learner_is_near() -> bool:

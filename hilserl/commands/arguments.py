@@ -91,11 +91,16 @@ class TeleopArgs(ArmArgs):
 
 @dataclass(frozen=True)
 class EvalArgs(ArmArgs):
-    """`hilserl eval`: untouched episodes with the policy's mode; success with its 95 % interval."""
+    """`hilserl eval`: untouched episodes from fixed starts; success with its 95 % interval."""
 
     policy: PolicyArgs = field(default_factory=PolicyArgs)
+    against: PolicyArgs | None = None  # compare with this policy from the same starts: --against.path=RUN/best
     classifier: ClassifierArgs = field(default_factory=ClassifierArgs)
-    episodes: int = 50
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
+    episodes: int = 50  # of each policy
+    stochastic: bool = False  # sample its actions, as in training, instead of taking the most likely one
+    verdict: bool = False  # after each episode a person presses Success or Failure, beside the classifier's verdict
+    films: int = 4  # of the episodes that are most worth watching, for each policy
     name: str = "eval"  # stored with the episodes, so that several evaluations fit into one run
 
 

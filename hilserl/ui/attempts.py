@@ -118,8 +118,14 @@ def _place(xy: np.ndarray) -> Place:
 
 def read_true_places(path: Path) -> dict[str, Place]:
     """Return {episode uuid: where the object lay} as an emulated rig knows it; {} without such a record."""
-    if not path.exists():
-        return {}
-    whole = path.read_text().rpartition("\n")[0].splitlines()  # a killed rig may leave a torn last line
-    entries = [json.loads(line) for line in whole]
-    return {e["tag"]: (e["start_m"][0], e["start_m"][1]) for e in entries if "start_m" in e}
+    return {e["tag"]: (e["start_m"][0], e["start_m"][1]) for e in _entries(path) if "start_m" in e}
+
+
+def read_truth(path: Path) -> dict[str, bool]:
+    """Return {episode uuid: the simulator saw success} as an emulated rig knows it; {} without such a record."""
+    return {e["tag"]: bool(e["success"]) for e in _entries(path)}
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    whole = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []  # a kill may tear the last line
+    return [json.loads(line) for line in whole]

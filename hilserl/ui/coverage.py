@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from hilserl.loop.starts import halton
 from hilserl.ui.attempts import Attempt, Place
 from hilserl.ui.spot import ColourConfig, fit_table, to_table
 
@@ -121,10 +122,10 @@ def suggest(found: Coverage, reach: float, rng: np.random.Generator) -> Target:
 
 
 def fixed(config: CoverageConfig, number: int) -> Target:
-    """Return the place of the `number`-th episode of a fixed series, which fills the area evenly (Halton 1960)."""
-    shares = [_radical_inverse(number + 1, base) for base in (2, 3)]
-    x_m, y_m = (low + s * (high - low) for s, low, high in zip(shares, config.low_m, config.high_m, strict=True))
-    return Target(x_m, y_m)
+    """Return the place of the `number`-th episode of a fixed series, which fills the area evenly."""
+    low, high = np.array(config.low_m), np.array(config.high_m)
+    x_m, y_m = low + halton(number, 2) * (high - low)
+    return Target(float(x_m), float(y_m))
 
 
 def reach(won: Sequence[bool], config: CoverageConfig) -> float:
@@ -165,12 +166,3 @@ def _places(
 
 def _rows(places: Sequence[Place | None]) -> np.ndarray:
     return np.array(places, float).reshape(-1, 2)
-
-
-def _radical_inverse(number: int, base: int) -> float:
-    """Return the digits of `number` mirrored at the point: 0.5, 0.25, 0.75, 0.125 in base 2."""
-    share, digit = 0.0, 1.0 / base
-    while number:
-        number, rest = divmod(number, base)
-        share, digit = share + rest * digit, digit / base
-    return share

@@ -108,16 +108,18 @@ def area(found: Coverage) -> Figure:
         grid, cmap=colours, vmin=0, vmax=1, extent=extent, origin="upper" if picture else "lower", aspect="auto",
         alpha=0.85,
     )  # fmt: skip
-    order = (0, 1) if picture else (1, 0)
+    across, up = (0, 1) if picture else (1, 0)
     for won, marker, colour in ((True, "o", "white"), (False, "X", "#222222")):
         points = found.points[found.won == won] * scale
-        axes.scatter(*points[:, order].T, s=20, marker=marker, color=colour, edgecolors=INK, linewidths=0.5,
-                     label="success" if won else "no success")  # fmt: skip
-    for cell in np.ndindex(*found.tries.shape):
-        centre = np.array(found.centre_of(cell)) * scale
-        words = f"{found.wins[cell]}/{found.tries[cell]}" if found.tries[cell] else "not tried"
-        axes.text(*centre[list(order)], words, ha="center", va="center", fontsize=10, color=INK, weight="bold",
-                  bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.72})  # fmt: skip
+        name = "success" if won else "no success"
+        axes.scatter(points[:, across], points[:, up], 20, colour, marker, edgecolors=INK, linewidths=0.5, label=name)
+    box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.72}
+    for x in range(found.tries.shape[0]):
+        for y in range(found.tries.shape[1]):
+            centre, tries = found.centre_of((x, y)), found.tries[x, y]
+            words = f"{found.wins[x, y]}/{tries}" if tries else "not tried"
+            at = scale * centre[across], scale * centre[up]
+            axes.text(*at, words, ha="center", va="center", fontsize=10, color=INK, weight="bold", bbox=box)
     if not picture:
         axes.set_xlim(y_high, y_low)  # left is left
     unit = "per cent of the picture" if picture else "cm"
