@@ -7,9 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.store.reader import open_reader
-from hilserl.metrics import read_metrics
 from hilserl.ui.lines import lines
+from hilserl.ui.run_data import read_run
 
 WIDTH = 100  # of the screen
 LABEL = 12
@@ -20,11 +19,11 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="hilserl status", description=__doc__)
     parser.add_argument("run", type=Path, help="run directory, e.g. runs/demo")
     args = parser.parse_args(list(argv))
-    run: Path = args.run
-    store, metrics = open_reader(run), run / "metrics.jsonl"
-    commits = store.commits()
-    print(f"{run}: {len(commits)} episodes, {sum(c.steps for c in commits)} steps, task {store.spec.name}")
-    for label, text in lines(run, store, read_metrics(metrics) if metrics.exists() else []):
+    data = read_run(args.run)
+    print(
+        f"{args.run}: {len(data.commits)} episodes, {sum(c.steps for c in data.commits)} steps, task {data.task.name}"
+    )
+    for label, text in lines(data):
         head = f"  {label:{LABEL}} "
         wrapper = textwrap.TextWrapper(WIDTH, head, " " * len(head), break_on_hyphens=False)
         print(wrapper.fill(text))

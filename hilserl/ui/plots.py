@@ -112,7 +112,7 @@ def area(found: Coverage) -> Figure:
     for won, marker, colour in ((True, "o", "white"), (False, "X", "#222222")):
         points = found.points[found.won == won] * scale
         name = "success" if won else "no success"
-        axes.scatter(points[:, across], points[:, up], 20, colour, marker, edgecolors=INK, linewidths=0.5, label=name)
+        axes.scatter(points[:, across], points[:, up], s=20, c=colour, marker=marker, ec=INK, lw=0.5, label=name)
     box = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.72}
     for x in range(found.tries.shape[0]):
         for y in range(found.tries.shape[1]):

@@ -17,6 +17,7 @@ from hilserl.runs import write_text
 from hilserl.ui import plots
 from hilserl.ui.again import commands
 from hilserl.ui.coach import afterwards
+from hilserl.ui.lines import lines
 from hilserl.ui.run_data import RunData, finished, read_run
 
 RECENT = 20  # operated episodes
@@ -64,7 +65,7 @@ def page(data: RunData, pngs: Mapping[str, bytes]) -> str:
         if data.attempts
         else "",
         _section("Learning", _picture(pngs, "learning")) if "learning" in pngs else "",
-        _section("How it stands", _table([], [(label, escape(text)) for label, text in data.status])),
+        _section("How it stands", _table([], [(label, escape(text)) for label, text in lines(data)])),
         _section("What the coach said, and what came of it", _hints(data)),
         _section("What happened", _events(data)),
         _section("Go on", _commands(data)),

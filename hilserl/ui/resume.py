@@ -51,11 +51,9 @@ class ResumeCard:
     def text(self) -> str:
         """Return the card for a terminal."""
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.last_used_unix_s))
-        success = f"success {self.recent.wins} of the last {self.recent.n}" if self.recent.n else "nothing operated yet"
-        head = (
-            f"{self.name} · last used {used} · {self.operated} operated episodes · {self.updates} updates · {success}"
-        )
-        lines = [head, f"untouched: {self.untouched or 'not checked yet'}"]
+        head = f"{self.name} · last used {used} · {self.operated} operated episodes · {self.updates} updates"
+        success = f"success with your help {self.recent.wins} of the last {self.recent.n}"
+        lines = [head, f"{success} · newest check {self.untouched or 'none yet'}"]
         parts = [f"{name} {'✓' if there else 'NEW'}" for name, there in self.restored]
         parts.append(f"replay {self.replay_steps} steps, {self.human_steps} of them by a person ✓")
         lines.append(f"from checkpoint {self.checkpoint}: {', '.join(parts)}")

@@ -19,7 +19,6 @@ from data.store.reader import open_reader
 from hilserl.metrics import read_metrics, wilson
 from hilserl.ui.attempts import KINDS, UNTOUCHED, Attempt, read_attempts, read_true_places
 from hilserl.ui.coverage import Coverage, CoverageConfig, coverage
-from hilserl.ui.lines import Line, lines
 
 PAUSE_S = 180.0  # between two episodes; more is a break, and counts as no time
 
@@ -52,7 +51,7 @@ class RunData:
     journal: Sequence[Mapping[str, Any]]
     flags: Mapping[str, Any]  # train.json; {} when it was only recorded
     coverage: Coverage
-    status: Sequence[Line]
+    excluded: int  # episodes that do not count
     threshold: float | None  # of the classifier, where it is still there
 
     @property
@@ -100,8 +99,8 @@ def read_run(path: Path, progress: Callable[[int], Any] = lambda _: None) -> Run
     named = (flags.get("classifier") or {}).get("path")
     detector = _json(Path(named) / "detector.json") if named else {}
     threshold = detector.get("calibration", {}).get("threshold")
-    status = lines(path, reader, rows)
-    return RunData(path, reader.spec, commits, attempts, rows, journal, flags, found, status, threshold)
+    excluded = len(reader.excluded())
+    return RunData(path, reader.spec, commits, attempts, rows, journal, flags, found, excluded, threshold)
 
 
 def finished(commits: Sequence[Commit]) -> list[Commit]:
