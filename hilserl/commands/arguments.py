@@ -116,6 +116,8 @@ class TrainArgs(ArmArgs):
     episodes: int = 80  # operated episodes, after the baseline
     max_debt: int = 400  # the next episode waits until the learner owes no more updates than this
     resume: bool = False  # go on from the run's newest checkpoint
+    curves: str = ""  # copy the numbers to tensorboard, wandb or both (with a comma); each is an extra to install
+    display_data: bool = False  # as in LeRobot: every episode for the rerun viewer, in RUN/rerun
     rollback: str = ""  # go on from an older checkpoint, "best" or its number; nothing is deleted
 
 

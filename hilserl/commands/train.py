@@ -23,6 +23,7 @@ from hilserl.loop.link import Link
 from hilserl.loop.rollback import roll_back
 from hilserl.runs import RunDirectory, numbered
 from hilserl.ui.address import UiArgs
+from hilserl.ui.curves import read_names
 from hilserl.ui.report import write_report
 from hilserl.ui.resume import resume_card
 
@@ -37,7 +38,7 @@ class ProcessLost(UserError):
 def main(argv: Sequence[str]) -> int:
     """Run both halves until the actor has its episodes."""
     args = parse(TrainArgs, argv)
-    run = RunDirectory(args.output_dir)
+    run, copies = RunDirectory(args.output_dir), read_names(f"{args.curves},{'rerun' if args.display_data else ''}")
     if any(run.checkpoints.iterdir()) and not args.resume and not args.rollback:
         raise UserError(
             f"{args.output_dir} holds a training run already. Go on with it: --resume; or choose another --output_dir"

@@ -40,6 +40,8 @@ class Flags:
     resume: bool = False
     rollback: str = ""
     ui: UiArgs = field(default_factory=lambda: UiArgs(enabled=False))
+    curves: str = ""
+    display_data: bool = False
 
     def read_task(self) -> TaskSpec:
         return TaskSpec.load(self.task_file)
@@ -124,6 +126,21 @@ def test_both_halves_get_the_flags_and_go_on_after_a_roll_back(
     assert started == [[half, "--episodes=80", *resume] for half in ("learner", "actor")]
     assert journal(flags)[-1]["command"] == "hilserl train --episodes=80"
     assert ("back to checkpoint" in capsys.readouterr().out) == bool(rollback)
+
+
+def test_curves_are_copied_by_a_process_of_their_own(flags: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(command, "parse", lambda *_: replace(flags, resume=True, curves="tensorboard"))
+    monkeypatch.setattr(command, "start", lambda argv, *_: started.append(list(argv)) or Done())
+    for name in ("stop", "report"):
+        monkeypatch.setattr(command, name, lambda _: None)
+    monkeypatch.setattr(command, "let_finish", lambda *_: None)
+    assert command.main([]) == 0
+    assert started[2:] == [["curves", str(flags.output_dir), "--to=tensorboard", "--follow"]]
+    monkeypatch.setattr(command, "parse", lambda *_: replace(flags, resume=True, curves="plots"))
+    with pytest.raises(UserError, match="tensorboard, wandb, rerun"):
+        command.main([])
+    assert len(started) == 3
 
 
 def test_a_run_that_is_there_is_not_begun_again(flags: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
