@@ -11,7 +11,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -137,7 +137,11 @@ def write_recording(episode: Episode, task: TaskSpec, path: Path) -> None:
     recording.disconnect()
 
 
-COPIES: Mapping[str, type[Copy]] = {"tensorboard": TensorBoard, "wandb": Wandb, "rerun": Rerun}
+COPIES: Mapping[str, Callable[[Path, dict[str, Any]], Copy]] = {
+    "tensorboard": TensorBoard,
+    "wandb": Wandb,
+    "rerun": Rerun,
+}
 
 
 def read_names(text: str) -> list[str]:

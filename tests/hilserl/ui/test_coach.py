@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.schema import Outcome, Source
@@ -68,6 +68,7 @@ def test_a_checkpoint_to_go_back_to_is_named() -> None:
     assert "--rollback" not in advise(stripes, CONFIG)[0].text
 
 
+@settings(deadline=None)
 @given(st.lists(stripe(), max_size=60))
 def test_a_hint_speaks_of_episodes_that_there_are_and_each_rule_once(found: list[Stripe]) -> None:
     hints = advise(numbered(*found), CONFIG)
@@ -76,18 +77,21 @@ def test_a_hint_speaks_of_episodes_that_there_are_and_each_rule_once(found: list
     assert all(1 <= h.first <= h.last <= len(found) and h.text.endswith(".") for h in hints)
 
 
+@settings(deadline=None)
 @given(st.lists(stripe(), max_size=60), st.lists(stripe(), min_size=40, max_size=60))
 def test_what_was_long_ago_does_not_matter(old: list[Stripe], recent: list[Stripe]) -> None:
     after = [replace(s, number=i) for i, s in enumerate(recent, 1 + len(old))]
     assert advise([*numbered(*old), *after], CONFIG) == advise(after, CONFIG)
 
 
+@settings(deadline=None)
 @given(st.lists(stripe(), min_size=1, max_size=60))
 def test_without_help_nothing_is_said_about_how_to_help(found: list[Stripe]) -> None:
     untouched = numbered(*(replace(s, takeovers=(), still_steps=0) for s in found))
     assert {h.rule for h in advise(untouched, CONFIG)} <= {"scene", "help"}
 
 
+@settings(deadline=None)
 @given(st.lists(stripe(), max_size=60))
 def test_the_coach_says_a_hint_again_only_after_a_while(found: list[Stripe]) -> None:
     coach, said = Coach(CONFIG), dict[str, int]()

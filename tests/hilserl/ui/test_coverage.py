@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilserl.ui.attempts import Attempt, Place
@@ -35,6 +35,7 @@ def attempts(outcomes: list[tuple[Place, bool]]) -> list[Attempt]:
     return [attempt(place, won, uuid=str(i)) for i, (place, won) in enumerate(outcomes)]
 
 
+@settings(deadline=None)
 @given(OUTCOMES)
 def test_every_episode_is_counted_once_in_the_cell_that_it_lies_in(outcomes: list[tuple[Place, bool]]) -> None:
     truth = {str(i): place for i, (place, _) in enumerate(outcomes)}
@@ -45,6 +46,7 @@ def test_every_episode_is_counted_once_in_the_cell_that_it_lies_in(outcomes: lis
         assert found.cell_of(found.centre_of(cell)) == cell
 
 
+@settings(deadline=None)
 @given(OUTCOMES, st.floats(0.01, 1.0))
 def test_cells_that_fail_or_were_not_tried_are_worth_more(outcomes: list[tuple[Place, bool]], share: float) -> None:
     found = coverage(attempts(outcomes), CONFIG, {str(i): place for i, (place, _) in enumerate(outcomes)})
@@ -60,6 +62,7 @@ def test_cells_that_fail_or_were_not_tried_are_worth_more(outcomes: list[tuple[P
     assert weights(found, 1.0).all()
 
 
+@settings(deadline=None)
 @given(OUTCOMES, st.integers(0, 99))
 def test_what_is_asked_for_lies_within_reach(outcomes: list[tuple[Place, bool]], seed: int) -> None:
     found = coverage(attempts(outcomes), CONFIG, {str(i): place for i, (place, _) in enumerate(outcomes)})
@@ -68,6 +71,7 @@ def test_what_is_asked_for_lies_within_reach(outcomes: list[tuple[Place, bool]],
     assert 0.18 <= far.x_m <= 0.28 and -0.05 <= far.y_m <= 0.05
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=80))
 def test_the_range_widens_with_success_and_narrows_with_failure(won: list[bool]) -> None:
     found = reach(won, CONFIG)
@@ -101,6 +105,7 @@ def picture(right_px: int, down_px: int, rgb: tuple[int, int, int]) -> np.ndarra
     return image
 
 
+@settings(deadline=None)
 @given(st.integers(5, 78), st.integers(5, 78), st.sampled_from([(200, 30, 20), (200, 20, 60), (120, 10, 10)]))
 def test_a_red_object_is_found_in_any_light(right_px: int, down_px: int, rgb: tuple[int, int, int]) -> None:
     found = find_spot(picture(right_px, down_px, rgb), ColourConfig())
@@ -117,6 +122,7 @@ def test_the_colour_can_be_chosen_and_a_speck_is_none() -> None:
     assert find_spot(picture(40, 40, (200, 30, 20)), ColourConfig(least_share=0.05)) is None
 
 
+@settings(deadline=None)
 @given(st.lists(PLACE, min_size=20, max_size=20, unique=True), st.integers(0, 4))
 def test_grasps_tell_where_on_the_table_a_spot_is(places: list[Place], strays: int) -> None:
     """Also when some objects were pushed away before they were grasped."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hilserl.metrics import mcnemar
@@ -18,6 +18,7 @@ def side(*verdicts: Mapping[str, bool], policy: str = "runs/lift") -> Evaluated:
     return Evaluated(policy, tuple(Trial(i, 100 + i, 4.0 + i, v) for i, v in enumerate(verdicts)))
 
 
+@settings(deadline=None)
 @given(st.lists(VERDICTS, max_size=20))
 def test_each_judge_counts_what_it_judged(verdicts: list[Mapping[str, bool]]) -> None:
     found = side(*verdicts)
@@ -29,6 +30,7 @@ def test_each_judge_counts_what_it_judged(verdicts: list[Mapping[str, bool]]) ->
         assert (own.n, own.false_successes, own.missed) == (n, 0, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(VERDICTS, max_size=20), st.lists(VERDICTS, max_size=20))
 def test_only_starts_that_both_were_judged_from_are_compared(
     first: list[Mapping[str, bool]], second: list[Mapping[str, bool]]
