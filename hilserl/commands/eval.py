@@ -120,7 +120,8 @@ def with_place(say: Callable[[str], None], number: int, args: EvalArgs) -> Calla
 
 def evaluated(reader: AnnotatedReader, side: Side, args: EvalArgs, folder: Path) -> Evaluated:
     """Return what the store, the person and, on an emulated rig, the simulator say about a side's episodes."""
-    truth = read_truth(Path(getattr(args.teleop, "rig", "")) / "truth.jsonl")
+    rig: Path | None = getattr(args.teleop, "rig", None)
+    truth = read_truth(rig / "truth.jsonl") if rig else {}
     person = read_verdicts(folder / "verdicts.jsonl")
     trials = []
     counted = [c for c in reader.commits(side.name) if c.outcome != Outcome.ABORTED][: args.episodes]
@@ -137,7 +138,7 @@ def write_films(reader: AnnotatedReader, result: Evaluated, folder: Path, name: 
     """Film the episodes that are most worth watching: who drives, p(success), how it ended and who says so."""
     chosen = worst_first(result)[:count]
     for trial in tqdm(chosen, desc=f"films of {result.policy}", unit="film", disable=not chosen):
-        said = ", ".join(f"{judge}: {'success' if won else 'no success'}" for judge, won in trial.verdicts.items())
+        said = " · ".join(f"{judge} {'yes' if won else 'no'}" for judge, won in trial.verdicts.items())
         path = folder / f"{name}-start-{trial.number:03d}.mp4"
         film(reader.read(trial.episode), f"start {trial.number} · {said}", path, reader.spec.rate_hz, lambda _: None)
 

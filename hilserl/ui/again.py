@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ARM = ("--plugins", "--robot.", "--teleop.", "--buttons", "--output_dir", "--task", "--clock", "--classifier.")
+ARM = (
+    "--rig", "--plugins", "--robot.", "--teleop.", "--buttons", "--output_dir", "--task", "--clock", "--classifier.",
+    "--ui.",
+)  # fmt: skip
 ONCE = ("--resume", "--rollback")  # say how to start, and not what is run
 
 
