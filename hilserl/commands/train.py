@@ -89,10 +89,18 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
     lines = [roll_back(run, args.rollback)] if args.rollback else []
     if changes:
         run.journal("changed flags", flags={c.flag: [c.old, c.new] for c in changes})
-    if numbered(run.checkpoints) and (run.path / "store").exists():
-        lines.append(resume_card(run.path, [*map(str, changes)]).text())
+    if numbered(run.checkpoints):
+        lines.append(card(run.path, [*map(str, changes)]))
     run.write_json("train.json", flags)
     return lines
+
+
+def card(run: Path, changes: Sequence[str]) -> str:
+    """Return the resume card; whatever is wrong with what it reads must not keep the run from going on."""
+    try:
+        return resume_card(run, changes).text()
+    except Exception as error:
+        return "\n".join([f"no resume card: {error}", *changes])
 
 
 def report(run: Path) -> None:

@@ -97,8 +97,10 @@ class Control:
         Whatever the person does stops it; it goes on from there when Start is pressed.
         """
         task, session = self._env.task, self._session
-        drawn = sample_start(task, np.random.default_rng([session.seed, index]))
-        start_m = series_start(task, index % session.series) if session.series else drawn
+        if session.series:
+            start_m = series_start(task, index % session.series)
+        else:
+            start_m = sample_start(task, np.random.default_rng([session.seed, index]))
         while True:
             self._wait(lambda state: not state.deadman, "let go of the deadman, and the arm moves to its start pose")
             self.decide(self.read(), reset_requested=True)

@@ -32,7 +32,7 @@ class CoachConfig:
     untouched_episodes: int = 10  # it takes so many untouched episodes to say so
     halved_episodes: int = 20  # the success of so many is compared with that of as many before
     still_steps: int = 5  # so many of your steps without any recorded motion are a fault
-    repeat_after: int = 10  # episodes before the same hint is said again
+    repeat_after: int = 20  # episodes before the same hint is said again
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,7 @@ from hilserl.ui.spot import ColourConfig, fit_table, to_table
 class CoverageConfig:
     """`--coverage...`: the map of where the object lies, and the places that are asked for."""
 
-    low_m: tuple[float, float] = (
-        0.18,
-        -0.05,
-    )  # corner of the area to put the object in, x forward and y left of the arm
+    low_m: tuple[float, float] = (0.18, -0.05)  # corner of the object's area, x forward and y left of the base
     high_m: tuple[float, float] = (0.28, 0.05)  # the opposite corner
     cells: tuple[int, int] = (4, 4)  # of the map, in x and y
     prompts: bool = True  # say where to put the object before each operated episode
@@ -96,8 +93,8 @@ def coverage(attempts: Sequence[Attempt], config: CoverageConfig, true_places: d
     return found
 
 
-def weights(found: Coverage, reach: float) -> np.ndarray:
-    """Return how much each cell is worth trying, float [X, Y], sum 1; 0 outside of `reach` of the area.
+def weights(found: Coverage, within: float) -> np.ndarray:
+    """Return how much each cell is worth trying, float [X, Y], sum 1; 0 outside of the share `within` of the area.
 
     What fails counts, and what is little known: (failures + 1) / (tries + 2) + 1 / (tries + 1).
     """
@@ -105,14 +102,14 @@ def weights(found: Coverage, reach: float) -> np.ndarray:
     worth = (failures + 1) / (tries + 2) + 1 / (tries + 1)
     axes = [np.abs(2 * (np.arange(n) + 0.5) / n - 1) for n in tries.shape]  # 0 at the centre of the area, 1 at its edge
     nearest = [float(a.min()) for a in axes]  # an area of few cells has none nearer
-    inside = np.logical_and.outer(*(a <= max(reach, least) for a, least in zip(axes, nearest, strict=True)))
+    inside = np.logical_and.outer(*(a <= max(within, least) for a, least in zip(axes, nearest, strict=True)))
     worth = np.where(inside, worth, 0.0)
     return worth / worth.sum()
 
 
-def suggest(found: Coverage, reach: float, rng: np.random.Generator) -> Target:
+def suggest(found: Coverage, within: float, rng: np.random.Generator) -> Target:
     """Draw a place to put the object, anywhere in a cell that is drawn by `weights`, and say why."""
-    shares = weights(found, reach)
+    shares = weights(found, within)
     x, y = divmod(int(rng.choice(shares.size, p=shares.ravel())), shares.shape[1])
     size = [(high - low) / n for low, high, n in zip(found.low, found.high, shares.shape, strict=True)]
     x_m, y_m = (c + rng.uniform(-0.4, 0.4) * s for c, s in zip(found.centre_of((x, y)), size, strict=True))

@@ -20,7 +20,10 @@ SERIES = 10  # untouched episodes are asked for from the same so many places, ag
 
 
 class Guide:
-    """Coach and map of one run; episodes of earlier sessions count, too."""
+    """Coach and map of one run; episodes of earlier sessions count, too.
+
+    It only advises, so nothing that goes wrong with it, a full disk for example, ends a session.
+    """
 
     def __init__(
         self, run: RunDirectory, task: TaskSpec, coach: CoachConfig, area: CoverageConfig, tell: Callable[[str], None]
@@ -30,9 +33,9 @@ class Guide:
         self._reader, self._coach = open_reader(run.path), Coach(coach)
         commits = [c for c in self._reader.commits() if c.kind in KINDS]
         self.attempts: list[Attempt] = read_attempts(self._reader, commits, area.object, lambda _: None)
-        for attempt in self.attempts:
-            self._coach.see(attempt.stripe)
         self.hints: list[Hint] = []  # that hold now, the most urgent first
+        for attempt in self.attempts:
+            self.hints, _ = self._coach.see(attempt.stripe)
 
     def coverage(self) -> Coverage:
         """Return the map so far."""
@@ -43,7 +46,10 @@ class Guide:
 
         def both(episode: Episode) -> None:
             done(episode)
-            self._see(episode)
+            try:
+                self._see(episode)
+            except Exception as error:
+                self._tell(f"No hints after this episode: {error}")
 
         return both
 
@@ -51,8 +57,9 @@ class Guide:
         """Return `say`, which also says where to put the object when it asks for it, in episodes of this kind."""
 
         def both(words: str) -> None:
-            asks = words == Prompt.PLACE_OBJECT and self._area.prompts
-            say(f"{words}, {in_words(self.place(kind))}" if asks else words)
+            if words == Prompt.PLACE_OBJECT and self._area.prompts:
+                words = f"{words}, {in_words(self.place(kind))}"
+            say(words)
 
         return both
 

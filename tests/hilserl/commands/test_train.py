@@ -60,8 +60,9 @@ def flags(tmp_path: Path, made: ModuleType) -> Flags:
     for best in (True, False):
         learner.agent.updates += 1000
         learner.checkpoint(best=best)
+    EpisodeStore.create_or_open(run.path / "store", task).close()
     found = Flags(run.path, PolicyFlag(start), tmp_path / "task.json")
-    assert prepare(run, found) == []
+    prepare(run, found)
     return found
 
 
@@ -71,13 +72,13 @@ def journal(flags: Flags) -> list[dict[str, Any]]:
 
 
 def test_the_same_flags_change_nothing(flags: Flags) -> None:
-    assert prepare(RunDirectory(flags.output_dir), replace(flags, resume=True)) == []
+    (card,) = prepare(RunDirectory(flags.output_dir), replace(flags, resume=True))
+    assert "from checkpoint 000002: policy ✓" in card and "changed since: nothing" in card
     assert journal(flags) == []
 
 
 def test_other_flags_are_shown_noted_and_in_force(flags: Flags) -> None:
     run, other = RunDirectory(flags.output_dir), replace(flags, episodes=120, learner=LearnerConfig(utd=1.5))
-    EpisodeStore.create_or_open(run.path / "store", flags.read_task()).close()
     (card,) = prepare(run, other)
     assert "changed since:\n  --episodes: 80 -> 120\n  --learner.utd: 3.0 -> 1.5" in card
     (line,) = journal(flags)
@@ -85,6 +86,13 @@ def test_other_flags_are_shown_noted_and_in_force(flags: Flags) -> None:
     assert line["flags"] == {"episodes": [80, 120], "learner.utd": [3.0, 1.5]}
     assert json.loads((run.path / "train.json").read_text())["learner"]["utd"] == 1.5
     assert "changed since: nothing" in prepare(run, other)[0]
+
+
+def test_what_is_wrong_with_the_card_does_not_keep_the_run_from_going_on(flags: Flags) -> None:
+    run = RunDirectory(flags.output_dir)
+    run.metrics_path.write_text("damaged\n{}\n")
+    (card,) = prepare(run, replace(flags, episodes=120))
+    assert card.startswith("no resume card: ") and card.endswith("  --episodes: 80 -> 120")
 
 
 def test_flags_that_do_not_fit_the_checkpoint_change_nothing(flags: Flags) -> None:
@@ -95,7 +103,8 @@ def test_flags_that_do_not_fit_the_checkpoint_change_nothing(flags: Flags) -> No
 
 
 def test_rolled_back_the_older_checkpoint_is_the_newest_one(flags: Flags) -> None:
-    (words,) = prepare(RunDirectory(flags.output_dir), replace(flags, rollback="best"))
+    words, card = prepare(RunDirectory(flags.output_dir), replace(flags, rollback="best"))
+    assert "from checkpoint 000003" in card
     assert words.startswith("back to checkpoint 000001 (1000 updates), saved as 000003")
     assert load_info(flags.output_dir)["updates"] == 2001
     assert [line["event"] for line in journal(flags)] == ["rolled back"]

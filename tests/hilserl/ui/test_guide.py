@@ -84,6 +84,14 @@ def test_aborted_episodes_and_labels_teach_the_guide_nothing(store: EpisodeStore
     assert guide.attempts == []
 
 
+def test_whatever_goes_wrong_with_it_the_session_goes_on(store: EpisodeStore, lost: Callable[..., Episode]) -> None:
+    told, counted = list[str](), list[Episode]()
+    see = make_guide(store, told).then(counted.append)
+    (store.path / "commits.jsonl").write_text("damaged\n")
+    see(lost(0))
+    assert len(counted) == 1 and told[0].startswith("No hints after this episode: ")
+
+
 def test_when_the_object_is_asked_for_the_place_is_said(store: EpisodeStore, lost: Callable[..., Episode]) -> None:
     said: list[str] = []
     guide = make_guide(store, [])
