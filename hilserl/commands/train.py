@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import draccus
@@ -48,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     run.journal("started", command=shlex.join(["hilserl", "train", *argv]))
     if args.rollback:
         argv = [*argv, "--resume=true"]
-    with page_beside(args.ui, run.path):
+    with page_beside(args.ui, run.path), copied(run.path, copies):
         learner = start(["learner", *argv], run.path / "learner.log", LEARNER_NICE)
         actor = start(["actor", *argv])
         try:
@@ -93,6 +95,17 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
         lines.append(card(run.path, [*map(str, changes)]))
     run.write_json("train.json", flags)
     return lines
+
+
+@contextlib.contextmanager
+def copied(run: Path, names: Sequence[str]) -> Iterator[None]:
+    """Keep copies of the run's numbers and episodes up to date meanwhile, by a process of its own."""
+    copier = start(["curves", str(run), f"--to={','.join(names)}", "--follow"], run / "curves.log") if names else None
+    try:
+        yield
+    finally:
+        if copier is not None:
+            stop(copier)
 
 
 def card(run: Path, changes: Sequence[str]) -> str:

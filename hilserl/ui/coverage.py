@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -60,6 +60,11 @@ class Coverage:
             for v, low, high, n in zip(place, self.low, self.high, self.tries.shape, strict=True)
         )
         return x, y
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counted cells as JSON values."""
+        counts = {"tries": self.tries.tolist(), "wins": self.wins.tolist()}
+        return {"of": self.of, "low": [*map(float, self.low)], "high": [*map(float, self.high)], **counts}
 
     def centre_of(self, cell: tuple[int, int]) -> Place:
         """Return the centre of a cell."""

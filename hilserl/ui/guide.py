@@ -16,6 +16,7 @@ from hilserl.ui.coach import Coach, CoachConfig, Hint
 from hilserl.ui.coverage import Coverage, CoverageConfig, Target, coverage, fixed, in_words, reach, suggest
 from teleop.inputs import Prompt
 
+FILE = "guide.json"  # in the run: what it says at present, for whoever shows it
 SERIES = 10  # untouched episodes are asked for from the same so many places, again and again
 
 
@@ -58,7 +59,9 @@ class Guide:
 
         def both(words: str) -> None:
             if words == Prompt.PLACE_OBJECT and self._area.prompts:
-                words = f"{words}, {in_words(self.place(kind))}"
+                target = self.place(kind)
+                self._write(target)
+                words = f"{words}, {in_words(target)}"
             say(words)
 
         return both
@@ -86,6 +89,13 @@ class Guide:
         for hint in new:
             self._run.journal("hint", **hint._asdict())
             self._tell(f"Coach: {hint.text}")
+        self._write(None)
+
+    def _write(self, target: Target | None) -> None:
+        """Keep what it says now in `guide.json`: `hints`, the `place` that is asked for or null, and `coverage`."""
+        place = target and {**target._asdict(), "words": in_words(target)}
+        hints = [hint._asdict() for hint in self.hints]
+        self._run.write_json(FILE, {"hints": hints, "place": place, "coverage": self.coverage().to_json()})
 
     def _index_of(self, uuid: str) -> int:
         """Return the index of an episode, which may still be on its way into the store."""

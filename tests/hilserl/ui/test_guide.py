@@ -100,6 +100,14 @@ def test_when_the_object_is_asked_for_the_place_is_said(store: EpisodeStore, los
     say(Prompt.PLACE_OBJECT)
     assert said[0] == "the arm holds"
     assert said[1].startswith(f"{Prompt.PLACE_OBJECT}, 2") and "in front of the arm's base" in said[1]
+    shown = json.loads((store.path.parent / "guide.json").read_text())
+    assert said[1] == f"{Prompt.PLACE_OBJECT}, {shown['place']['words']}" and shown["hints"] == []
+    assert np.array(shown["coverage"]["tries"]).shape == CoverageConfig().cells
+    for i in range(5):
+        guide.then(lambda _: None)(lost(i))
+    shown = json.loads((store.path.parent / "guide.json").read_text())
+    assert shown["place"] is None and [h["rule"] for h in shown["hints"]] == ["help"]
+    assert shown["coverage"]["of"] == "picture" and np.sum(shown["coverage"]["tries"]) == 5
     make_guide(store, [], prompts=False).on_top(said.append, "online")(Prompt.PLACE_OBJECT)
     assert said[2] == Prompt.PLACE_OBJECT
 
