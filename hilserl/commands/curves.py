@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 from hilserl.ui.curves import Curves, read_names
 
 LOOK_S = 1.0
-NICE = 10  # the control loop and the learner come first
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,8 +20,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
     args = parser.parse_args(list(argv))
     names = read_names(args.to)
-    if args.follow:
-        os.nice(NICE)
     with Curves(args.run, names) as curves:
         curves.update()
         try:

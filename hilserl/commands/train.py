@@ -30,6 +30,7 @@ from hilserl.ui.report import write_report
 from hilserl.ui.resume import resume_card
 
 LEARNER_NICE = 10  # the arm's ticks come first; what is left of the machine is the learner's
+CURVES_NICE = 15  # whoever only watches comes last
 FINISH_S = 60.0  # for the updates that the last episodes still allow
 
 
@@ -100,11 +101,12 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
 @contextlib.contextmanager
 def copied(run: Path, names: Sequence[str]) -> Iterator[None]:
     """Keep copies of the run's numbers and episodes up to date meanwhile, by a process of its own."""
-    copier = start(["curves", str(run), f"--to={','.join(names)}", "--follow"], run / "curves.log") if names else None
+    command = ["curves", str(run), f"--to={','.join(names)}", "--follow"]
+    copiers = [start(command, run / "curves.log", CURVES_NICE)] if names else []
     try:
         yield
     finally:
-        if copier is not None:
+        for copier in copiers:
             stop(copier)
 
 

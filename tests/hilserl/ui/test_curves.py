@@ -69,7 +69,6 @@ def test_it_follows_until_it_is_stopped_and_then_copies_the_rest(
             raise KeyboardInterrupt
 
     monkeypatch.setattr("hilserl.commands.curves.time.sleep", time_passes)
-    monkeypatch.setattr("hilserl.commands.curves.os.nice", lambda _: 0)
     assert main([str(run.path), "--to=tensorboard", "--follow"]) == 0
     assert [step for step, _ in read_tensorboard(run)["train/loss"]] == [20, 40, 60, 80]
 
