@@ -7,9 +7,8 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import draccus

@@ -10,8 +10,8 @@ import numpy as np
 
 from hilserl.loop.env import ArmEnv, sample_start
 from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped
-from hilserl.loop.window import Window
 from hilserl.loop.starts import series_start
+from hilserl.loop.window import Window
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.cameras import CameraFault
 from hilserl.robot.fault import RobotFault
