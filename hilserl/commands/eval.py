@@ -25,6 +25,7 @@ from hilserl.runs import TENSORS, find_checkpoint, write_json
 from hilserl.ui.attempts import read_truth
 from hilserl.ui.coverage import fixed, in_words
 from hilserl.ui.evaluation import Evaluated, Trial, table, to_json, worst_first
+from hilserl.ui.guide import FILE
 from teleop.inputs import Operator, Prompt
 
 
@@ -111,8 +112,11 @@ def with_place(say: Callable[[str], None], number: int, args: EvalArgs) -> Calla
 
     def both(words: str) -> None:
         if words == Prompt.PLACE_OBJECT and args.coverage.prompts:
-            words = f"{words}, {in_words(fixed(args.coverage, number))}"
-            words = f"{ASK}; {words}" if args.verdict and number else words
+            target = fixed(args.coverage, number)
+            asks = f"{ASK}; " if args.verdict and number else ""
+            place = {**target._asdict(), "words": f"{asks}{in_words(target)}"}
+            write_json(args.output_dir / FILE, {"hints": [], "place": place})  # for the page
+            words = f"{asks}{words}, {in_words(target)}"
         say(words)
 
     return both

@@ -37,6 +37,7 @@ class Guide:
         self.hints: list[Hint] = []  # that hold now, the most urgent first
         for attempt in self.attempts:
             self.hints, _ = self._coach.see(attempt.stripe)
+        self._write(None)  # what an earlier session asked for is over
 
     def coverage(self) -> Coverage:
         """Return the map so far."""
@@ -93,9 +94,9 @@ class Guide:
 
     def _write(self, target: Target | None) -> None:
         """Keep what it says now in `guide.json`: `hints`, the `place` that is asked for or null, and `coverage`."""
+        hints, found = [hint._asdict() for hint in self.hints], self.coverage().to_json()
         place = target and {**target._asdict(), "words": in_words(target)}
-        hints = [hint._asdict() for hint in self.hints]
-        self._run.write_json(FILE, {"hints": hints, "place": place, "coverage": self.coverage().to_json()})
+        self._run.write_json(FILE, {"hints": hints, "place": place, "coverage": found})
 
     def _index_of(self, uuid: str) -> int:
         """Return the index of an episode, which may still be on its way into the store."""

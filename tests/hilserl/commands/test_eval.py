@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -55,16 +56,18 @@ def test_two_policies_take_turns_and_neither_always_begins(episodes: int) -> Non
     assert [s.name for _, s in turns([A], episodes)] == ["eval"] * episodes
 
 
-def test_the_place_is_the_same_for_both_policies_and_the_verdict_is_asked_for() -> None:
+def test_the_place_is_the_same_for_both_policies_and_the_verdict_is_asked_for(tmp_path: Path) -> None:
     said: list[str] = []
-    flags = Flags(Path())
+    flags = Flags(tmp_path)
     for _ in (A, B):
         with_place(said.append, 2, flags)(Prompt.PLACE_OBJECT)  # type: ignore[arg-type]
     assert said[0] == said[1] and "in front of the arm's base" in said[0] and ASK not in said[0]
-    asks = Flags(Path(), verdict=True)
+    asks = Flags(tmp_path, verdict=True)
     for number in (0, 1):  # before the first there is nothing to judge
         with_place(said.append, number, asks)(Prompt.PLACE_OBJECT)  # type: ignore[arg-type]
     assert ASK not in said[2] and said[3].startswith(ASK)
+    words = json.loads((tmp_path / "guide.json").read_text())["place"]["words"]  # what the page shows
+    assert words.startswith(ASK) and words.endswith(said[3].split(", ", 2)[2])
 
 
 @pytest.fixture
