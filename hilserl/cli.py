@@ -75,6 +75,10 @@ COMMANDS = {
     "jog": Command("hilserl.commands.jog", "Service mode: move single joints slowly, out of a limit or a collision."),
     "park": Command("hilserl.commands.park", "Fold the arm slowly and take its force out."),
     "unlock": Command("hilserl.commands.unlock", "Take the force out of an arm that holds its pose; support it first."),
+    "curves": Command("hilserl.commands.curves", "Copy a run's numbers to TensorBoard or wandb, episodes to rerun."),
+    "report": Command(
+        "hilserl.commands.report", "Write a page about a run: progress, coverage, health, what to do next."
+    ),
     "status": Command("hilserl.commands.status", "Summarise a run: episodes, success, what a resume would restore."),
 }
 

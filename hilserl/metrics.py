@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsFloat
 
+import numpy as np
+
 Scalar = SupportsFloat | str | None
 
 
@@ -89,6 +91,26 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, centre - half_width)  # exact at the ends, where rounding is not
     high = 1.0 if successes == n else min(1.0, centre + half_width)
     return low, high
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Return the exact two-sided p-value that two policies are equally good, from paired episodes (McNemar 1947).
+
+    Args:
+        only_a: starts from which the first succeeded and the second did not.
+        only_b: the other way round. Starts from which both did the same say nothing.
+    """
+    n, least = only_a + only_b, min(only_a, only_b)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(least + 1)) / 2**n)
+
+
+def trailing(values: np.ndarray, window: int) -> np.ndarray:
+    """Return the mean over the last `window` values at each place, float64 [N]; over fewer at the start."""
+    sums = np.cumsum(np.insert(values.astype(float), 0, 0.0))
+    stops = np.arange(1, len(values) + 1)
+    starts = np.maximum(stops - window, 0)
+    means: np.ndarray = (sums[stops] - sums[starts]) / (stops - starts)
+    return means
 
 
 def _plain(value: Scalar) -> float | int | bool | str | None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.schema import Episode
 from data.store.episode_store import EpisodeStore
-from sim_pretrain.demo_report import read_truth
+from hilserl.ui.attempts import read_truth
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 FRAMES, SIDE_PX, GAP_PX = 8, 168, 4

@@ -101,7 +101,7 @@ def _stages(args: DemoArgs, rig: Path, sizes: dict[str, int]) -> Iterator[Stage]
     def seeds(seed: int) -> list[str]:
         return [f"--seed={seed}", f"--teleop.seed={seed}"]
 
-    watch = [*arm, *seeds(args.seed + 1000), "--teleop.plays=watch", f"--episodes={sizes['evaluations']}"]
+    watch = [*arm, *seeds(args.seed + 1000), "--teleop.plays=watch", f"--episodes={sizes['evaluations']}", "--films=0"]
     before = ["--teleop.presses_success=true", "--name=eval-before", f"--policy.path={args.policy}"]
     yield Stage(
         "before",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,9 @@ import numpy as np
 from data.schema import Outcome
 from data.store.commit_log import Commit
 from data.store.episode_store import EpisodeStore
-from hilserl.metrics import wilson
+from hilserl.metrics import trailing, wilson
 from hilserl.runs import write_json
+from hilserl.ui.attempts import read_truth
 
 
 def write_report(run: Path, sizes: dict[str, int], minutes: dict[str, float]) -> str:
@@ -51,12 +51,6 @@ def write_report(run: Path, sizes: dict[str, int], minutes: dict[str, float]) ->
     )
 
 
-def read_truth(path: Path) -> dict[str, bool]:
-    """Return {episode uuid: the simulator saw success}."""
-    whole = path.read_text().rpartition("\n")[0]  # a killed rig may leave a torn last line
-    return {entry["tag"]: bool(entry["success"]) for entry in map(json.loads, whole.splitlines())}
-
-
 def _counted(commits: list[Commit]) -> list[Commit]:
     return [c for c in commits if c.outcome != Outcome.ABORTED]
 
@@ -89,9 +83,9 @@ def plot(path: Path, store: EpisodeStore, truth: dict[str, bool], window: int = 
         x = np.arange(1, len(training) + 1)
         axes.axvspan(0.5, baseline + 0.5, color="0.93", lw=0)
         axes.text(baseline / 2 + 0.5, 1.045, "frozen policy, untouched", ha="center", fontsize=9, color="0.35")
-        axes.plot(x, _trailing(wins, window), color="#0072B2", lw=2, label="success")
-        axes.plot(x, _trailing(untouched, window), color="#0072B2", lw=1.5, ls=":", label="success without any help")
-        axes.plot(x, _trailing(human, window), color="#D55E00", lw=2, label="steps driven by the operator")
+        axes.plot(x, trailing(wins, window), color="#0072B2", lw=2, label="success")
+        axes.plot(x, trailing(untouched, window), color="#0072B2", lw=1.5, ls=":", label="success without any help")
+        axes.plot(x, trailing(human, window), color="#D55E00", lw=2, label="steps driven by the operator")
         axes.scatter(x[wins > 0], np.full(int(wins.sum()), -0.04), marker="|", color="#0072B2", s=30)
     for kind, place, colour in (
         ("eval-before", -7.0, "0.45"),
@@ -114,12 +108,3 @@ def plot(path: Path, store: EpisodeStore, truth: dict[str, bool], window: int = 
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
-
-
-def _trailing(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean over the last `window` values, shorter at the start."""
-    sums = np.cumsum(np.insert(values, 0, 0.0))
-    stops = np.arange(1, len(values) + 1)
-    starts = np.maximum(stops - window, 0)
-    means: np.ndarray = (sums[stops] - sums[starts]) / (stops - starts)
-    return means

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from data.errors import UserError
@@ -23,6 +24,8 @@ from hilserl.loop.learner import KINDS
 from hilserl.loop.link import STALE_S, LearnerStatus, Link
 from hilserl.loop.policy_runner import PolicyRunner
 from hilserl.loop.session import SessionConfig
+from hilserl.runs import RunDirectory
+from hilserl.ui.guide import Guide
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     untouched = SessionConfig(kind="baseline", episodes=0, seed=args.seed, give_up_s=args.give_up_s)
     baseline = replace(untouched, episodes=args.learner.baseline_episodes)
     online = replace(baseline, kind="online", may_take_over=True, explore=True, seed=args.seed + 1)
-    check = replace(untouched, kind=CHECK, seed=args.seed + 2)
+    check = replace(untouched, kind=CHECK, series=args.learner.check_episodes)
     link, said = Link(args.output_dir), ""
 
     def learner_is_near() -> bool:
@@ -63,8 +66,9 @@ def main(argv: Sequence[str]) -> int:
         open_actor(args, task, policy=PolicyRunner(start, args.seed), detector=detector) as actor,
         courier,
     ):
+        guide = Guide(RunDirectory(args.output_dir), task, args.coach, args.coverage, tqdm.write)
         with EpisodeBar("baseline, untouched", baseline.episodes, actor.count(baseline.kind)) as bar:
-            actor.run(baseline, bar, say=bar.say)
+            actor.run(baseline, guide.then(bar), say=guide.on_top(bar.say, baseline.kind))
         trained = begin_with(load_policy(args.policy.path, task).policy, task, args.learner)
         actor.use(PolicyRunner(trained, args.seed, link))
         done = actor.count(online.kind)
@@ -72,10 +76,12 @@ def main(argv: Sequence[str]) -> int:
             if stop.online < done:
                 continue  # in an earlier session
             with EpisodeBar("training", args.episodes, actor.count(online.kind)) as bar:
-                actor.run(replace(online, episodes=stop.online), bar, ready=learner_is_near, say=bar.say)
+                say, stretch = guide.on_top(bar.say, online.kind), replace(online, episodes=stop.online)
+                actor.run(stretch, guide.then(bar), ready=learner_is_near, say=say)
             if actor.count(CHECK) < stop.checks:
                 with EpisodeBar("check, untouched", stop.checks, actor.count(CHECK)) as bar:
-                    actor.run(replace(check, episodes=stop.checks), bar, ready=learner_has_settled, say=bar.say)
+                    say, stretch = guide.on_top(bar.say, CHECK), replace(check, episodes=stop.checks)
+                    actor.run(stretch, guide.then(bar), ready=learner_has_settled, say=say)
     return 0
 
 

@@ -17,6 +17,8 @@ from hilserl.flags import parse_flags
 from hilserl.loop.learner import LearnerConfig
 from hilserl.tasks import read_task
 from hilserl.ui.address import UiArgs
+from hilserl.ui.coach import CoachConfig
+from hilserl.ui.coverage import CoverageConfig
 from teleop.inputs import OperatorConfig
 
 # What `--robot.type`, `--robot.cameras` and `--teleop.type` may name; each registers itself when imported.
@@ -89,11 +91,16 @@ class TeleopArgs(ArmArgs):
 
 @dataclass(frozen=True)
 class EvalArgs(ArmArgs):
-    """`hilserl eval`: untouched episodes with the policy's mode; success with its 95 % interval."""
+    """`hilserl eval`: untouched episodes from fixed starts; success with its 95 % interval."""
 
     policy: PolicyArgs = field(default_factory=PolicyArgs)
+    against: PolicyArgs | None = None  # compare with this policy from the same starts: --against.path=RUN/best
     classifier: ClassifierArgs = field(default_factory=ClassifierArgs)
-    episodes: int = 50
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
+    episodes: int = 50  # of each policy
+    stochastic: bool = False  # sample its actions, as in training, instead of taking the most likely one
+    verdict: bool = False  # after each episode a person presses Success or Failure, beside the classifier's verdict
+    films: int = 4  # of the episodes that are most worth watching, for each policy
     name: str = "eval"  # stored with the episodes, so that several evaluations fit into one run
 
 
@@ -104,9 +111,13 @@ class TrainArgs(ArmArgs):
     policy: PolicyArgs = field(default_factory=PolicyArgs)
     classifier: ClassifierArgs = field(default_factory=ClassifierArgs)
     learner: LearnerConfig = field(default_factory=LearnerConfig)
+    coach: CoachConfig = field(default_factory=CoachConfig)
+    coverage: CoverageConfig = field(default_factory=CoverageConfig)
     episodes: int = 80  # operated episodes, after the baseline
     max_debt: int = 400  # the next episode waits until the learner owes no more updates than this
     resume: bool = False  # go on from the run's newest checkpoint
+    curves: str = ""  # copy the numbers to tensorboard, wandb or both (with a comma); each is an extra to install
+    display_data: bool = False  # as in LeRobot: every episode for the rerun viewer, in RUN/rerun
     rollback: str = ""  # go on from an older checkpoint, "best" or its number; nothing is deleted
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import draccus
 
@@ -22,8 +24,12 @@ from hilserl.loop.link import Link
 from hilserl.loop.rollback import roll_back
 from hilserl.runs import RunDirectory, numbered
 from hilserl.ui.address import UiArgs
+from hilserl.ui.curves import read_names
+from hilserl.ui.report import write_report
+from hilserl.ui.resume import resume_card
 
 LEARNER_NICE = 10  # the arm's ticks come first; what is left of the machine is the learner's
+CURVES_NICE = 15  # whoever only watches comes last
 FINISH_S = 60.0  # for the updates that the last episodes still allow
 
 
@@ -34,7 +40,7 @@ class ProcessLost(UserError):
 def main(argv: Sequence[str]) -> int:
     """Run both halves until the actor has its episodes."""
     args = parse(TrainArgs, argv)
-    run = RunDirectory(args.output_dir)
+    run, copies = RunDirectory(args.output_dir), read_names(f"{args.curves},{'rerun' if args.display_data else ''}")
     if any(run.checkpoints.iterdir()) and not args.resume and not args.rollback:
         raise UserError(
             f"{args.output_dir} holds a training run already. Go on with it: --resume; or choose another --output_dir"
@@ -44,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     run.journal("started", command=shlex.join(["hilserl", "train", *argv]))
     if args.rollback:
         argv = [*argv, "--resume=true"]
-    with page_beside(args.ui, run.path):
+    with page_beside(args.ui, run.path), copied(run.path, copies):
         learner = start(["learner", *argv], run.path / "learner.log", LEARNER_NICE)
         actor = start(["actor", *argv])
         try:
@@ -60,6 +66,7 @@ def main(argv: Sequence[str]) -> int:
         finally:
             stop(actor)
             stop(learner)
+            report(run.path)
     if actor.returncode != 0:
         raise ProcessLost(f"the actor ended early (status {actor.returncode}); go on with --resume")
     if learner.returncode != 0:
@@ -84,9 +91,38 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
     lines = [roll_back(run, args.rollback)] if args.rollback else []
     if changes:
         run.journal("changed flags", flags={c.flag: [c.old, c.new] for c in changes})
-        lines += ["other flags than last time, for both processes:", *map(str, changes)]
+    if numbered(run.checkpoints):
+        lines.append(card(run.path, [*map(str, changes)]))
     run.write_json("train.json", flags)
     return lines
+
+
+@contextlib.contextmanager
+def copied(run: Path, names: Sequence[str]) -> Iterator[None]:
+    """Keep copies of the run's numbers and episodes up to date meanwhile, by a process of its own."""
+    command = ["curves", str(run), f"--to={','.join(names)}", "--follow"]
+    copiers = [start(command, run / "curves.log", CURVES_NICE)] if names else []
+    try:
+        yield
+    finally:
+        for copier in copiers:
+            stop(copier)
+
+
+def card(run: Path, changes: Sequence[str]) -> str:
+    """Return the resume card; whatever is wrong with what it reads must not keep the run from going on."""
+    try:
+        return resume_card(run, changes).text()
+    except Exception as error:
+        return "\n".join([f"no resume card: {error}", *changes])
+
+
+def report(run: Path) -> None:
+    """Write the run report; whatever goes wrong with it must not hide why the run ended."""
+    try:
+        print(f"Report: {write_report(run)}", flush=True)
+    except Exception as error:
+        print(f"No report: {error}. `hilserl report {run}` tries again.", flush=True)
 
 
 def let_finish(learner: subprocess.Popen[bytes], args: TrainArgs) -> None:

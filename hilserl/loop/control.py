@@ -10,6 +10,7 @@ import numpy as np
 
 from hilserl.loop.env import ArmEnv, sample_start
 from hilserl.loop.session import DEVICE_GONE, GO_ON, SessionConfig, SessionStopped
+from hilserl.loop.starts import series_start
 from hilserl.loop.window import Window
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.cameras import CameraFault
@@ -95,7 +96,11 @@ class Control:
 
         Whatever the person does stops it; it goes on from there when Start is pressed.
         """
-        start_m = sample_start(self._env.task, np.random.default_rng([self._session.seed, index]))
+        task, session = self._env.task, self._session
+        if session.series:
+            start_m = series_start(task, index % session.series)
+        else:
+            start_m = sample_start(task, np.random.default_rng([session.seed, index]))
         while True:
             self._wait(lambda state: not state.deadman, "let go of the deadman, and the arm moves to its start pose")
             self.decide(self.read(), reset_requested=True)

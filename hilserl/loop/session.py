@@ -31,6 +31,7 @@ class SessionConfig:
     give_up_s: float = 60.0  # a device that stays away, or a pause that lasts this long, ends the episode or session
     notes: Mapping[str, str] = field(default_factory=dict)  # stored with every episode
     seed: int = 0
+    series: int = 0  # start poses go through a fixed series of so many; 0: they are drawn at random
     keep: bool = True  # False: practice; every episode is thrown away and done again
 
 

@@ -118,6 +118,7 @@ class Judge:
         """Append to the file at `path` when the goal of `task` was reached, and when not."""
         self._path, self._task = path, task
         self._open: dict[str, tuple[bool, float]] = {}  # by tag: success so far, greatest height so far [m]
+        self._start_m: dict[str, list[float]] = {}  # by tag: where the object lay, x and y
 
     @property
     def watching(self) -> bool:
@@ -127,6 +128,7 @@ class Judge:
     def begin(self, tag: str, truth: Truth) -> None:
         """Watch an episode; beginning a tag again forgets what was seen."""
         self._open[tag] = (self._task.reached(truth), truth.cube_m[2])
+        self._start_m[tag] = [round(float(v), 4) for v in truth.cube_m[:2]]
 
     def look(self, truth: Truth) -> None:
         """Take in one moment of all the open episodes."""
@@ -144,6 +146,7 @@ class Judge:
         self.look(truth)
         success, height_m = self._open.pop(tag)
         verdict = {"tag": tag, "success": success, "lost": self._task.lost(truth), "max_height_m": height_m}
+        verdict["start_m"] = self._start_m.pop(tag)
         with self._path.open("a") as file:
             file.write(json.dumps(verdict) + "\n")
             file.flush()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
-from hilserl.metrics import MetricsLog, read_metrics, wilson
+from hilserl.metrics import MetricsLog, mcnemar, read_metrics, wilson
 
 TRIALS = st.integers(0, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -81,3 +82,10 @@ def test_wilson_is_symmetric_in_success_and_failure(trial: tuple[int, int]) -> N
 def test_wilson_refuses_impossible_counts(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="expected 0 <= successes <= n"):
         wilson(successes, n)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_the_paired_test_is_the_exact_binomial_one(only_a: int, only_b: int) -> None:
+    expected = binomtest(only_a, only_a + only_b, 0.5).pvalue if only_a + only_b else 1.0
+    assert mcnemar(only_a, only_b) == pytest.approx(expected)
+    assert mcnemar(only_a, only_b) == mcnemar(only_b, only_a)

@@ -100,8 +100,15 @@ def test_bad_input_gives_a_clear_error_and_loses_nothing(rig: Path, tmp_path: Pa
     assert "--episode=3" in error
     assert "--episodes" in error
 
-    assert main(["eval", *flags]) == 0  # and after all that, it works
-    assert "untouched successes" in capsys.readouterr().out
+    assert main(["eval", *flags, f"--against.path={CHECKPOINT}", "--films=1"]) == 0  # and after all that, it works
+    printed = capsys.readouterr().out
+    assert "simulator" in printed and "A and B from the same 1 starts" in printed
+    result = json.loads((run / "evaluations" / "eval" / "result.json").read_text())
+    assert [t["verdicts"].keys() for p in result["policies"] for t in p["trials"]] == [{"button", "simulator"}] * 2
+    films = sorted(p.name for p in (run / "evaluations" / "eval").glob("*.mp4"))
+    assert films == ["eval-against-start-000.mp4", "eval-start-000.mp4"]
+    first, second = EpisodeStore.reader(run / "store").commits()
+    assert first.notes["start_x_m"] == pytest.approx(second.notes["start_x_m"], abs=0.005)
     assert EpisodeStore.reader(run / "store").verify() == []
 
 

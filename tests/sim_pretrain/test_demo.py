@@ -19,8 +19,8 @@ from data.errors import UserError
 from data.schema import Source
 from data.store.episode_store import EpisodeStore
 from hilserl.commands.status import main as status
+from hilserl.ui.attempts import read_truth
 from sim_pretrain.demo import QUICK, DemoArgs, world_of
-from sim_pretrain.demo_report import read_truth
 from sim_pretrain.world.profile import HardWorld, RealWorld, WorldProfile, read_profile
 
 

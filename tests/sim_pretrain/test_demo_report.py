@@ -8,7 +8,8 @@ import pytest
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
 from data.store.episode_store import EpisodeStore
-from sim_pretrain.demo_report import read_truth, write_report
+from hilserl.ui.attempts import read_truth
+from sim_pretrain.demo_report import write_report
 
 TASK = TaskSpec(
     name="test",

@@ -18,6 +18,7 @@ from hilserl.commands.status import WIDTH, main
 from hilserl.loop.link import LearnerStatus, Link
 from hilserl.metrics import MetricsLog
 from hilserl.runs import RunDirectory
+from hilserl.ui.lines import ago
 
 HEALTH = {"health/action": 0.5, "health/takeover_s": 1.8, "health/episode_s": 8.0, "health/human_share": 0.25}
 CHECK = {
@@ -66,7 +67,8 @@ def write(run: RunDirectory, *rows: dict) -> None:
 
 def test_of_a_run_that_was_only_recorded_it_says_what_there_is(said: Callable[[], dict[str, str]]) -> None:
     lines = said()
-    assert list(lines) == ["baseline", "online", "last 20", "resume from"]
+    assert list(lines) == ["arm", "disk", "baseline", "online", "last 20", "resume from"]
+    assert lines["arm"].endswith("0.4 s an episode lately") and lines["disk"].endswith("GB free")
     assert lines["baseline"] == "4 finished, 0 cut short; success 3/4 (30% to 95%), 0% of the steps by a person"
     assert lines["last 20"] == "success 20/20 (84% to 100%), 6% of the steps by a person"
     assert "no checkpoint yet" in lines["resume from"]
@@ -84,7 +86,8 @@ def test_of_a_run_in_training_it_says_how_it_stands(run: RunDirectory, said: Cal
     assert lines["untouched"].startswith("9 of 10 (60 to 98 %) after 4200 updates")
     assert lines["best"] == "checkpoint 000001: 9 of 10 untouched (60 to 98 %); to use it: --policy.path=RUN/best"
     assert lines["learner"] == (
-        "last seen training, 4210 updates, 7 owed; per step 2.98 updates, 0.74 of the actor (asked for: 3 and 0.75)"
+        "last seen 0 s ago training, 4210 updates, 7 owed; per step 2.98 updates, 0.74 of the actor "
+        "(asked for: 3 and 0.75)"
     )
     assert lines["health"] == "nothing looks wrong after 4000 updates"
     assert lines["resume from"].startswith("checkpoint 000001: 4200 updates, 24 operated episodes: actor, critics")
@@ -101,6 +104,25 @@ def test_what_is_wrong_is_said_with_what_to_do(run: RunDirectory, said: Callable
     assert "A take-over lasted 7.5 of at most 8 seconds." in lines["WARNING"]
     assert "A person drove 90% of the last 20 episodes." in lines["WARNING"]
     assert "health" not in lines
+
+
+def test_what_the_coach_said_and_what_happened_is_said(run: RunDirectory, said: Callable[[], dict[str, str]]) -> None:
+    run.journal("started", command="hilserl train --episodes=24")
+    run.journal("best", checkpoint="000004", found="9 of 10")
+    for number in (5, 26):  # the first is long ago
+        run.journal("hint", rule="help", text=f"Episode {number}: take over.", first=number, last=number)
+    lines = said()
+    assert lines["coach"] == "Episode 26: take over."
+    assert lines["event"] == "0 s ago: started 0 s ago: best, checkpoint 000004, found 9 of 10"
+
+
+@pytest.mark.parametrize(
+    ("past_s", "words"),
+    [(0.0, "0 s ago"), (119.0, "119 s ago"), (121.0, "2 min ago"), (7300.0, "2 h ago"), (3 * 86400.0, "3 days ago")],
+)
+def test_times_are_relative(past_s: float, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hilserl.ui.lines.time.time", lambda: 1e9 + past_s)
+    assert ago(1e9) == words
 
 
 def test_a_torn_metrics_file_and_an_empty_one_do_no_harm(run: RunDirectory, said: Callable[[], dict[str, str]]) -> None:

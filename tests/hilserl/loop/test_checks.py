@@ -61,7 +61,7 @@ def test_a_session_of_a_hundred_episodes_is_checked_two_to_four_times() -> None:
     assert 2 <= len(blocks) <= 4
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 30))
 def test_actor_and_learner_agree_on_when_a_check_is_due(episode, every: int, size: int, episodes: int) -> None:
     checks, online, done = Checks(every, size), 0, 0

@@ -29,8 +29,8 @@ def test_success_is_latched_from_begin_to_end_and_recorded(tmp_path: Path) -> No
     first = judge.end("a", LYING)
     judge.look(HELD)
     second = judge.end("b", GONE)
-    assert first == {"tag": "a", "success": False, "lost": False, "max_height_m": 0.015}
-    assert second == {"tag": "b", "success": True, "lost": True, "max_height_m": 0.1}
+    assert first == {"tag": "a", "success": False, "lost": False, "max_height_m": 0.015, "start_m": [0.23, 0.0]}
+    assert second == {"tag": "b", "success": True, "lost": True, "max_height_m": 0.1, "start_m": [0.23, 0.0]}
     lines = (tmp_path / "truth.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == [first, second]
     with pytest.raises(ValueError, match="send begin first"):
