@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import Page, sync_playwright
-from tick import Tick, drive, rig
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
+from benchmarks.tick import Tick, drive, rig
 from hilserl.commands.page import page_beside
 from hilserl.loop.slot import Slot, live_folder, mapped
 from hilserl.loop.snapshot import PRESSES, SNAPSHOT, Picture, Snapshot
