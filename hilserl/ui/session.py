@@ -46,7 +46,7 @@ class Tab:
     def __init__(self) -> None:
         self.replies: deque[str] = deque(maxlen=4)  # why what it pressed was not done
         self.sent: dict[int, float] = {}  # camera: stamp of the picture that it has
-        self.progress = -1  # number of the progress that it has
+        self.progress = 0  # number of the progress that it has
 
 
 class Session:
