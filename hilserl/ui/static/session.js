@@ -129,8 +129,8 @@ function showProgress(progress) {
   const advice = [...unusual, ...hints.map((hint) => hint.text)];
   $("coach").hidden = !advice.length && !coverage;
   $("coverage").hidden = !coverage;
-  if (coverage) drawMap($("map"), coverage, place);
   list($("advice"), advice, (words) => element("li", words));
+  if (coverage) drawMap($("map"), coverage, place); // last: the words above decide how large it is
   put($("run"), progress.run);
   showHealth();
 }
@@ -225,6 +225,7 @@ addEventListener("keyup", (event) => {
   const what = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (what) up(what);
 });
+addEventListener("resize", () => state?.progress && showProgress(state.progress));
 addEventListener("blur", () => Object.keys(holding).forEach(up));
 
 function put(element, text) {
