@@ -37,12 +37,20 @@ def live_folder(run: Path) -> Path:
 
 
 def mapped(path: Path, size: int) -> mmap.mmap:
-    """Map a file of at least `size` bytes that several processes share; made when absent, and never replaced."""
+    """Map a file of at least `size` bytes that several processes share; made when absent, and never replaced.
+
+    Raises:
+        UserError: there is no room. It is taken here: writing to a hole of a full file system would kill the process.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if os.fstat(descriptor).st_size < size:
-            os.ftruncate(descriptor, size)  # holes: only what is written takes memory
+            os.posix_fallocate(descriptor, 0, size)
         return mmap.mmap(descriptor, size)
+    except OSError as error:
+        raise UserError(
+            f"no room for {size} bytes in {path}: {error.strerror}. Make some, or --ui.enabled=false"
+        ) from error
     finally:
         os.close(descriptor)
 
@@ -50,7 +58,7 @@ def mapped(path: Path, size: int) -> mmap.mmap:
 class Slot:
     """One value of up to `capacity` bytes."""
 
-    def __init__(self, path: Path, capacity: int = 1 << 24) -> None:
+    def __init__(self, path: Path, capacity: int = 1 << 23) -> None:
         """Open the slot, which keeps the value that it has; one process may write to it."""
         memory = mapped(path, _HEADER.itemsize + capacity)
         self._header = np.frombuffer(memory, _HEADER, count=1).reshape(())

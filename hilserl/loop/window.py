@@ -24,6 +24,7 @@ from teleop.inputs import OperatorState
 RATE_HZ = 15.0  # at most; faster is not seen
 WIDTH_PX = 640  # of a published picture at most
 EVENTS = 12  # the newest ones
+TEXT = 1 << 16  # bytes that are kept for the snapshot itself
 TICKS = 100  # over which lateness is counted
 LATE = 0.1  # of a period
 _LETTERS = {Source.POLICY: "p", Source.HUMAN: "h", Source.EXPERT: "h", Source.HOLD: "-"}
@@ -112,6 +113,8 @@ class Window:
             return
         self._shown_s = now_s
         found = [(spec, *frame) for spec in self._specs if (frame := self._newest(spec.name)) is not None]
+        while sum(frame.nbytes for _, frame, _ in found) > self._slot.capacity - TEXT:  # rather too few than none
+            found.pop()
         pictures = (Picture(s.name, stamp_s, f.shape[1], f.shape[0], s.crop) for s, f, stamp_s in found)
         self._now = replace(self._now, stamp_s=now_s, pictures=tuple(pictures))
         self._slot.put(self._now.encode(), *(frame for _, frame, _ in found))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.errors import UserError
 from hilserl.loop.slot import Slot, live_folder
 
 
@@ -90,3 +91,8 @@ def test_the_folder_of_a_run_is_its_own_and_private(tmp_path: Path) -> None:
     finally:
         one.rmdir()
         other.rmdir()
+
+
+def test_without_room_it_is_said_and_nothing_is_mapped(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no room for .*--ui\.enabled=false"):
+        Slot(tmp_path / "s", 1 << 60)

@@ -11,7 +11,7 @@ from data.schema import Source
 from data.spec import CameraSpec
 from hilserl.loop.slot import Slot
 from hilserl.loop.snapshot import Snapshot
-from hilserl.loop.window import EVENTS, RATE_HZ, WIDTH_PX, Window, late_share
+from hilserl.loop.window import EVENTS, RATE_HZ, TEXT, WIDTH_PX, Window, late_share
 from hilserl.robot.cameras import CameraFault
 from teleop.authority import Authority
 from teleop.inputs import Button, OperatorState
@@ -108,3 +108,10 @@ def test_a_snapshot_survives_the_way_through_the_slot(tmp_path: Path) -> None:
     slot.put(s.encode())
     decoded = shown(slot)[0]
     assert (decoded.words, decoded.p_success) == ("ü", (0.5, None))
+
+
+def test_pictures_that_do_not_fit_are_left_out(tmp_path: Path) -> None:
+    cameras = Cameras()
+    slot = Slot(tmp_path / "s", TEXT + cameras.frames["wrist"].nbytes)
+    Window(slot, cameras, SPECS).end()
+    assert [p.name for p in shown(slot)[0].pictures] == ["wrist"]
