@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from benchmarks.tick import Tick, drive, rig
 from hilserl.commands.page import page_beside
+from hilserl.commands.processes import prepare
 from hilserl.loop.slot import Slot, live_folder, mapped
 from hilserl.loop.snapshot import PRESSES, SNAPSHOT, Picture, Snapshot
 from hilserl.ui.address import UiArgs
@@ -130,7 +132,8 @@ def lateness_rows(episodes: int) -> list[str]:
         page = ["--ui.open=false", f"--ui.port={PORT}"]
         found["no page"] = drive([*flags, "--ui.enabled=false"], "eval-without", episodes)
         found["a page, nobody looks"] = drive([*flags, *page], "eval-page", episodes)
-        tabs = subprocess.Popen([sys.executable, __file__, "--look"])
+        gives_way = functools.partial(prepare, 10)  # browsers are elsewhere as a rule
+        tabs = subprocess.Popen([sys.executable, __file__, "--look"], start_new_session=True, preexec_fn=gives_way)
         try:
             found[f"{TABS} tabs and one that reads nothing"] = drive([*flags, *page], "eval-tabs", episodes)
         finally:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hilserl.commands.processes import die_with_parent, stop
+from hilserl.commands.processes import prepare, stop
 from hilserl.loop.slot import live_folder
 from hilserl.ui.address import Address, UiArgs, claim
+
+PAGE_NICE = 5  # the arm's ticks come first, then the page, then the learner
 
 
 @contextlib.contextmanager
@@ -59,5 +62,5 @@ def _start(address: Address, run: Path, lock: int) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             pass_fds=(listening, lock),
             start_new_session=True,  # Ctrl-C reaches the command alone, which ends the page last
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=functools.partial(prepare, PAGE_NICE),
         )

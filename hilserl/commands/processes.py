@@ -32,7 +32,7 @@ def start(command: Sequence[str], log: Path | None = None, nice: int = 0) -> sub
             stdout=output,
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,  # Ctrl-C reaches the parent alone, which ends its children one after the other
-            preexec_fn=functools.partial(_prepare, nice),
+            preexec_fn=functools.partial(prepare, nice),
         )
 
 
@@ -47,17 +47,12 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             process.wait()
 
 
-def _prepare(nice: int) -> None:
-    """In the child: give way, and die with the parent where the system can do that."""
+def prepare(nice: int) -> None:
+    """In a child that is about to begin: give way, and die with the parent where the system can do that."""
     os.nice(nice)
     if sys.platform == "linux":
         with contextlib.suppress(
             OSError
         ):  # between sessions, a kernel with autogroups heeds only the group's own value
             Path("/proc/self/autogroup").write_text(str(nice))
-        die_with_parent()
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process with its parent; to be called in a child before it executes anything."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

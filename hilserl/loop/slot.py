@@ -48,9 +48,7 @@ def mapped(path: Path, size: int) -> mmap.mmap:
             os.posix_fallocate(descriptor, 0, size)
         return mmap.mmap(descriptor, size)
     except OSError as error:
-        raise UserError(
-            f"no room for {size} bytes in {path}: {error.strerror}. Make some, or --ui.enabled=false"
-        ) from error
+        raise UserError(f"no room for {size} bytes in {path}: {error}. Make some, or --ui.enabled=false") from error
     finally:
         os.close(descriptor)
 
