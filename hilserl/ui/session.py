@@ -26,7 +26,7 @@ from hilserl.loop.slot import Slot, live_folder, mapped
 from hilserl.loop.snapshot import PRESSES, SNAPSHOT, Snapshot
 from hilserl.ui.address import Address
 from hilserl.ui.banner import banner
-from hilserl.ui.progress import Progress
+from hilserl.ui.progress import Light, Progress
 from hilserl.ui.scene_check import SceneCheck
 from hilserl.ui.web import application, page
 from teleop.inputs import Button
@@ -59,23 +59,24 @@ class Session:
         self._presses = Presses(memoryview(mapped(folder / PRESSES, SIZE)))
         self._reader, self.scene = Progress(run), SceneCheck(run)
         self._begun_s = time.monotonic()  # what was shown before is of an earlier session
-        self._tabs: list[Tab] = []
         self._operator: Tab | None = None
         self._changed = asyncio.Event()  # set, and replaced, at every change
         self.snapshot: Snapshot | None = None
         self.pixels: dict[str, np.ndarray] = {}
         self.jpegs: list[bytes] = []
-        self.progress: tuple[int, dict[str, Any]] = (0, {})
+        nothing: dict[str, Any] = {"run": run.name, "tiles": {}, "bars": [], "lights": [], "guide": {}, "scene": []}
+        self.progress = (0, nothing)
 
     async def watch(self) -> None:
         """Follow the slot."""
-        seen = -1
+        seen, snapshot, pixels = -1, None, list[np.ndarray]()
         while True:
             found = self._slot.get() if self._slot.sequence != seen else None
             if found is not None:
                 seen, value = found
-                snapshot, pixels = Snapshot.decode(value)
-                if snapshot.stamp_s >= self._begun_s:
+                with contextlib.suppress(TypeError, ValueError, KeyError):  # what an older program left behind
+                    snapshot, pixels = Snapshot.decode(value)
+                if snapshot is not None and snapshot.stamp_s >= self._begun_s:
                     self.snapshot, self.jpegs = snapshot, [jpeg(p) for p in pixels]
                     self.pixels = {p.name: image for p, image in zip(snapshot.pictures, pixels, strict=True)}
                     self.tell()
@@ -84,7 +85,10 @@ class Session:
     async def read_progress(self) -> None:
         """Follow the run directory."""
         while True:
-            found = await asyncio.to_thread(self._look)
+            try:
+                found = await asyncio.to_thread(self._look)
+            except Exception as error:  # whatever a damaged file leads to; the session is shown all the same
+                found = {**self.progress[1], "lights": [vars(Light("run", "bad", f"cannot be read: {error}"))]}
             if found != self.progress[1]:
                 self.progress = (self.progress[0] + 1, found)
                 self.tell()
@@ -110,7 +114,6 @@ class Session:
         """Serve one tab until it is closed."""
         await ws.accept()
         tab = Tab()
-        self._tabs.append(tab)
         self._operator = self._operator or tab
         sends = asyncio.create_task(self._send(ws, tab))
         sends.add_done_callback(lambda task: None if task.cancelled() else task.exception())
@@ -125,7 +128,6 @@ class Session:
             pass
         finally:
             sends.cancel()
-            self._tabs.remove(tab)
             if self._operator is tab:
                 self._operator = None
             self.tell()

@@ -155,5 +155,15 @@ def test_the_second_tab_looks_on_until_it_takes_over(stage: Stage, page: Page, b
     other.close()
 
 
+def test_a_damaged_file_is_said_and_hides_nothing_else(stage: Stage, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "guide.json").write_text("{")
+    Slot(live_folder(tmp_path) / SNAPSHOT).put(b"\x02\0\0\0\0\0\0\0{}")  # by a program of another version
+    page.goto(stage.url)
+    expect(page.locator("#head")).to_have_text("NO SESSION YET")
+    stage.show(authority=Authority.POLICY)
+    expect(page.locator("#head")).to_have_text("POLICY IN CONTROL")
+    expect(page.locator("#health")).to_contain_text("cannot be read")
+
+
 def test_the_page_is_light() -> None:
     assert sum(p.stat().st_size for p in STATIC.iterdir()) < 200_000
