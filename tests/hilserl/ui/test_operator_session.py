@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, expect
 from sim_pretrain.rig.client import RigClient, arm_flags, teleop_flags
 
 HILSERL = [sys.executable, "-m", "hilserl.cli"]
-PATIENCE_MS = 60_000  # a busy machine starts processes slowly
+PATIENCE_MS = 120_000  # on busy cores the learner, which gives way to all else, starts slowly
 SIZES_PX = {"": {"width": 1280, "height": 800}, "_phone": {"width": 390, "height": 844}}
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -52,11 +52,12 @@ def train(rig: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]
         port = free.getsockname()[1]
     flags = [*arm_flags(rig), *teleop_flags(rig), f"--output_dir={tmp_path / 'lift'}", f"--ui.port={port}"]
     flags += ["--learner.baseline_episodes=1", "--learner.critic_updates=5", "--learner.utd=0.1", "--ui.open=false"]
-    started = []
+    started, log = [], tmp_path / "train.log"
 
     def start(*more: str) -> subprocess.Popen:
-        process = subprocess.Popen([*HILSERL, "train", *flags, *more], stderr=subprocess.PIPE, text=True)
-        process.url = f"http://localhost:{port}/"
+        with log.open("a") as file:
+            process = subprocess.Popen([*HILSERL, "train", *flags, *more], stderr=file)
+        process.url, process.log = f"http://localhost:{port}/", log
         started.append(process)
         return process
 
@@ -65,6 +66,7 @@ def train(rig: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]
         if process.poll() is None:
             process.terminate()
             process.wait(30)
+    print(log.read_text())  # shown when the test failed
 
 
 def child(parent: subprocess.Popen, name: str) -> int:
@@ -84,6 +86,7 @@ def picture(page: Page, name: str) -> None:
 
 
 @pytest.mark.browser
+@pytest.mark.timeout(600)
 def test_a_session_from_start_to_the_next_day(rig: Path, train: Callable, page: Page) -> None:
     head, can = page.locator("#head"), page.locator("#can")
     training = train()
@@ -135,8 +138,8 @@ def test_a_session_from_start_to_the_next_day(rig: Path, train: Callable, page: 
 
         os.kill(child(training, "learner"), signal.SIGKILL)
         expect(head).to_have_text("NO CONNECTION")
-        assert "--resume" in training.communicate(timeout=60)[1]
-        assert training.returncode == 1
+        assert training.wait(60) == 1
+        assert "Go on with --resume" in training.log.read_text()
         expect(page.get_by_role("button", name="STOP")).to_be_disabled()
 
         training = train("--resume")  # the next day; the tab is still open
