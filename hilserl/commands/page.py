@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,9 @@ def page_beside(args: UiArgs, run: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         lock = _lock(run) if args.enabled else None
         if lock is not None:
+            stack.callback(
+                shutil.rmtree, live_folder(run), ignore_errors=True
+            )  # it may end before it could do so itself
             stack.callback(os.close, lock)
             address = claim(args)
             process = _start(address, run, lock)
