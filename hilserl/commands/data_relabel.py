@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("accepted is --undo, or --why=... with --success=..., --outcome=... or both")
     if args.undo:
         verdict = annotations.verdicts().get(commit.uuid, Verdict())
-        made = [e for e in (verdict.relabel, verdict.outcome) if e is not None]
+        made = [e for e in (*verdict.labels.values(), verdict.outcome) if e is not None]
         if not made:
             raise UserError(f"episode {commit.index} ({commit.uuid}) has no new labels or outcome to take back")
         entries = [annotations.undo(max(e.number for e in made), args.why)]

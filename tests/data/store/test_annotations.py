@@ -63,10 +63,9 @@ def test_the_newest_label_counts_and_undo_brings_the_one_before_back(tmp_path: P
     notes = Annotations(tmp_path)
     notes.relabel("u", ((3, 5), (1, 3)), "a")
     second = notes.relabel("u", ((2, 4),), "b")
-    assert notes.verdicts()["u"].relabel == second
+    assert notes.verdicts()["u"].labels["success"] == second
     notes.undo(second.number, "c")
-    relabel = Annotations(tmp_path).verdicts()["u"].relabel
-    assert relabel is not None
+    relabel = Annotations(tmp_path).verdicts()["u"].labels["success"]
     assert relabel.intervals == ((1, 5),)  # normalised, and tuples again after JSON
 
 
