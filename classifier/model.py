@@ -123,7 +123,7 @@ class SuccessModel(nn.Module):
                 for _ in range(1 if spec.frozen else spec.members)
             ]
             self.trunks = nn.ModuleList(trunks)
-            features = sum(int(e.features) for e in trunks[0].values())  # type: ignore[arg-type]
+            features = sum(int(e.features) for e in trunks[0].values())  # type: ignore[arg-type, misc]
             self.heads = nn.ModuleList(
                 [Head(features, len(spec.state), len(spec.outputs)) for _ in range(spec.members)]
             )

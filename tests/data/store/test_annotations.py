@@ -146,7 +146,7 @@ def test_an_action_of_a_newer_program_is_refused(tmp_path: Path) -> None:
 def test_labels_that_leave_the_episode_are_refused_with_the_way_back(tmp_path: Path, made: ModuleType) -> None:
     entry = Annotations(tmp_path).relabel("episode-1", ((3, 9),), "typo")
     with pytest.raises(UserError, match="hilserl data relabel"):
-        Verdict(relabel=entry).apply(made.episode(made.task(), 1, 4))
+        Verdict(labels={"success": entry}).apply(made.episode(made.task(), 1, 4))
 
 
 def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
