@@ -51,6 +51,7 @@ COMMANDS = {
         "hilserl.commands.record",
         "Record episodes; hold Y (gamepad) while the task is done to label success.",
     ),
+    "label": Command("hilserl.commands.label", "Review and fix success labels on a timeline in the browser."),
     "classifier train": Command(
         "hilserl.commands.classifier_train", "Train the success classifier; judged on held-out episodes."
     ),
