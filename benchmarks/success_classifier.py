@@ -1,4 +1,6 @@
-"""How long the success classifier takes a person, and how far it can be trusted: `uv run python benchmarks/success_classifier.py`.
+"""How long the success classifier takes a person, and how far it can be trusted.
+
+    uv run python benchmarks/success_classifier.py
 
 1. On the emulated rig, with its real-world profile, a scripted operator records twenty labelled episodes through
    `hilserl record`, and `hilserl classifier train` trains and calibrates on them: the stop-watch.

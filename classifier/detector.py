@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import draccus
@@ -35,6 +35,8 @@ class Verdict:
     success: bool  # enough of the last frames reach the threshold, and every stage before was passed
     stage: int = 0  # how many stages were passed; never falls within an episode
     failure: str = ""  # the failure it sees, e.g. fell
+    drift: float = float("nan")  # how unlike the training frames this one is; 1: as the most unlike twentieth of them
+    brightness: float = float("nan")  # of this frame over that of the training frames
 
 
 class SuccessDetector:
@@ -61,8 +63,11 @@ class SuccessDetector:
         """Judge the newest frame; raises ValueError when a camera is missing or has another size."""
         cameras = self.model.spec.cameras
         require_images(observation.images, cameras, "the observation")
-        one = {c.name: observation.images[c.name][None] for c in cameras}
-        return self.judge(self.probabilities(one, observation.state[None])[0])
+        one, state = {c.name: observation.images[c.name][None] for c in cameras}, observation.state[None]
+        logits, embedding = self.model.look(one, state)
+        verdict = self.judge(self.calibrated(logits.mean(0), state)[0])
+        drift, brightness = self.model.drift(one, embedding)
+        return replace(verdict, drift=float(drift[0]), brightness=float(brightness[0]))
 
     def probabilities(self, images: Mapping[str, np.ndarray], state: np.ndarray) -> np.ndarray:
         """Return the calibrated probability of every output, float64 [N, outputs], frame by frame."""

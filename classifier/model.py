@@ -20,6 +20,8 @@ from data.spec import CameraSpec, ObservationSpec, SpecMismatch, TaskSpec
 
 SUCCESS = "success"
 HIDDEN = 64  # width of the head
+EDGE = 0.95  # of the training frames are no further from their mean than a drift of 1
+CHUNK = 128  # frames that are encoded at once
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,13 @@ class SuccessModel(nn.Module):
         self.trunks.requires_grad_(not spec.frozen)
         self.register_buffer("state_mean", torch.zeros(len(spec.state)))
         self.register_buffer("state_scale", torch.ones(len(spec.state)))
+        for name, size in (("embedding_mean", HIDDEN), ("embedding_scale", HIDDEN), ("grey_mean", len(spec.cameras))):
+            self.register_buffer(name, torch.ones(size))
+        self.register_buffer("edge", torch.ones(()))
+        self.embedding_mean: Tensor
+        self.embedding_scale: Tensor
+        self.grey_mean: Tensor
+        self.edge: Tensor
         self.state_mean: Tensor
         self.state_scale: Tensor
 
@@ -163,24 +172,48 @@ class SuccessModel(nn.Module):
         """Return the logits [B, outputs] of one member."""
         return self.heads[member](self.features(images, member), self.inputs(state))
 
-    def forward(self, images: Mapping[str, Tensor], state: Tensor) -> Tensor:
-        """Return logits, float32 [K, B, outputs], for {camera: uint8 [B, H, W, 3]} and states [B, D]."""
-        if self.spec.frozen:
-            features = self.features(images, 0)
-            return torch.stack([head(features, self.inputs(state)) for head in self.heads])
-        return torch.stack([self.member(images, state, k) for k in range(self.spec.members)])
+    @torch.inference_mode()
+    def remember(self, images: Mapping[str, np.ndarray], state: np.ndarray) -> None:
+        """Keep what the training frames look like, for `drift`."""
+        _, embedding = self.look(images, state)
+        self.embedding_mean.copy_(torch.from_numpy(embedding.mean(0)))
+        self.embedding_scale.copy_(torch.from_numpy(embedding.std(0) + 1e-6))
+        self.grey_mean.copy_(torch.from_numpy(self._grey(images).mean(0)))
+        self.edge.fill_(1.0)
+        self.edge.fill_(float(np.quantile(self.drift(images, embedding)[0], EDGE)))
+
+    def drift(self, images: Mapping[str, np.ndarray], embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return how far frames are from the training's, and their brightness over the training's, both [N].
+
+        The distance is the mean over the embedding [N, HIDDEN] of |deviation| / spread, in units of the `EDGE` quantile
+        of the training frames. The brightness is that of the camera that differs most.
+        """
+        off = np.abs(embedding - self.embedding_mean.numpy()) / self.embedding_scale.numpy()
+        ratio = self._grey(images) / self.grey_mean.numpy()
+        furthest = np.abs(np.log(np.maximum(ratio, 1e-3))).argmax(1)
+        return off.mean(1) / self.edge.item(), ratio[np.arange(len(ratio)), furthest]
+
+    def _grey(self, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.stack([images[c.name][:, ::4, ::4].mean((1, 2, 3)) for c in self.spec.cameras], 1)
 
     @torch.inference_mode()
-    def logits(self, images: Mapping[str, np.ndarray], state: np.ndarray, chunk: int = 128) -> np.ndarray:
+    def look(self, images: Mapping[str, np.ndarray], state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `logits` and the first member's embedding of the images, float64 [N, HIDDEN]."""
+        logits, embeddings = [], []
+        for i in range(0, len(state), CHUNK):
+            batch = image_batch({c.name: images[c.name][i : i + CHUNK] for c in self.spec.cameras})
+            inputs = self.inputs(torch.from_numpy(np.array(state[i : i + CHUNK], np.float32)))
+            features = self.features(batch, 0)
+            embeddings.append(self.heads[0].squeeze(features))  # type: ignore[operator]
+            members = [self.heads[0](features, inputs)]
+            for k in range(1, self.spec.members):
+                members.append(self.heads[k](features if self.spec.frozen else self.features(batch, k), inputs))
+            logits.append(torch.stack(members))
+        return torch.cat(logits, 1).double().numpy(), torch.cat(embeddings).double().numpy()
+
+    def logits(self, images: Mapping[str, np.ndarray], state: np.ndarray) -> np.ndarray:
         """Return every member's logits, float64 [K, N, outputs]; no augmentation, no debounce."""
-        parts = [
-            self(
-                image_batch({c.name: images[c.name][i : i + chunk] for c in self.spec.cameras}),
-                torch.from_numpy(np.array(state[i : i + chunk], np.float32)),
-            )
-            for i in range(0, len(state), chunk)
-        ]
-        return torch.cat(parts, 1).double().numpy()
+        return self.look(images, state)[0]
 
 
 class Head(nn.Module):

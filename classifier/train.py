@@ -96,7 +96,8 @@ def train_classifier(
     ):
         jobs = [pool.submit(_train_member, model, k, frames, folds, cache, epochs, bar) for k in range(spec.members)]
         members = tuple(job.result() for job in jobs)
-    return model.eval(), TrainReport(
+    model.eval().remember(frames.images, frames.state)
+    return model, TrainReport(
         uuids=frames.uuids,
         parts=tuple(tuple(frames.uuids[e] for e in part) for part in folds.held_out),
         split_by=folds.by,

@@ -55,6 +55,9 @@ COMMANDS = {
     "classifier train": Command(
         "hilserl.commands.classifier_train", "Train the success classifier; judged on held-out episodes."
     ),
+    "classifier calibrate": Command(
+        "hilserl.commands.classifier_calibrate", "Choose threshold and hold count; look at the worst mistakes."
+    ),
     "train": Command(
         "hilserl.commands.train",
         "Train on the arm with a person in the loop: learner and actor together.",

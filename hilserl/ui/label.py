@@ -21,11 +21,6 @@ def label_routes(labels: LabelSet) -> list[BaseRoute]:
     async def overview(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(labels.overview))
 
-    async def film(request: Request) -> Response:
-        where = request.path_params
-        picture = await run_in_threadpool(labels.film, where["uuid"], where["camera"])
-        return Response(picture, media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
-
     def changing(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], Any]:
         async def answer(request: Request) -> Response:
             try:
@@ -38,7 +33,7 @@ def label_routes(labels: LabelSet) -> list[BaseRoute]:
     return [
         Route("/", page("label.html")),
         Route("/api/labels", overview),
-        Route("/api/film/{uuid}/{camera}.jpg", film),
+        film_route(labels),
         Route(
             "/api/label",
             changing(lambda asked: labels.change(asked["uuid"], asked["label"], asked["intervals"])),
@@ -47,3 +42,14 @@ def label_routes(labels: LabelSet) -> list[BaseRoute]:
         Route("/api/drop", changing(lambda asked: labels.drop(asked["uuid"])), methods=["POST"]),
         Route("/api/undo", changing(lambda _: labels.undo()), methods=["POST"]),
     ]
+
+
+def film_route(labels: LabelSet) -> Route:
+    """Return what answers with all frames of an episode as one picture."""
+
+    async def film(request: Request) -> Response:
+        where = request.path_params
+        picture = await run_in_threadpool(labels.film, where["uuid"], where["camera"])
+        return Response(picture, media_type="image/jpeg", headers={"cache-control": "max-age=86400"})
+
+    return Route("/api/film/{uuid}/{camera}.jpg", film)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -50,7 +51,7 @@ class LabelSet:
             "columns": COLUMNS,
             "rate_hz": self._reader.spec.rate_hz,
             "threshold": rule.threshold if rule else None,
-            "classifier": self._view.detector.version if self._view else None,
+            "classifier": self.version or None,
             "episodes": [self.describe(c) for c in self.commits()],
             "can_undo": bool(self._made),
         }
@@ -78,6 +79,15 @@ class LabelSet:
             "disagree": wrong,
         }
 
+    @property
+    def version(self) -> str:
+        """Version of the classifier whose opinion is shown; "" without one."""
+        return self._view.detector.version if self._view else ""
+
+    def find(self, uuid: str) -> dict[str, Any]:
+        """Return one episode as `describe` does."""
+        return self.describe(self._reader.find(uuid))
+
     def film(self, uuid: str, camera: str) -> bytes:
         """Return all frames of a camera as one JPEG, `COLUMNS` a row, in the model's own size."""
         frames = self.episode(uuid).images[camera]
@@ -88,7 +98,7 @@ class LabelSet:
             sheet[y * side : (y + 1) * side, x * side : (x + 1) * side] = frame
         return cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
-    def change(self, uuid: str, label: str, intervals: list[list[int]]) -> dict[str, Any]:
+    def change(self, uuid: str, label: str, intervals: Iterable[Sequence[int]]) -> dict[str, Any]:
         """Put a label on these frames and no others.
 
         Raises:

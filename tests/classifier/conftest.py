@@ -27,7 +27,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def module_task() -> TaskSpec:
     cameras = (CameraSpec("front", FULL, SIZE_PX), CameraSpec("wrist", FULL, SIZE_PX))
-    return TaskSpec("lift", ObservationSpec(cameras, ("wrist",), (StateField("q", 2, "rad", -1, 1),)))
+    return TaskSpec("lift", ObservationSpec(cameras, ("wrist",), (StateField("q", 2, "rad", -1.0, 1.0),)))
 
 
 @pytest.fixture

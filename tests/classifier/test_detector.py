@@ -89,7 +89,8 @@ def test_a_golden_frame_gives_the_same_tensor_in_training_and_in_the_detector(de
     frames = LabelledFrames.from_episodes(episodes, task.observation.cameras, task.fingerprint)
     trained_on, _ = frames.batch(np.array([41 + 12]))  # episode 1, frame 12
     seen = {}
-    detector.model.register_forward_pre_hook(lambda _, args: seen.update(args[0]))
+    for name, encoder in detector.model.trunks[0].items():
+        encoder.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0][:, 0].clone()}))
     detector.step(observe(episodes[1], 12))
     assert seen.keys() == trained_on.keys()
     for name in seen:

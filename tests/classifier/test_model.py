@@ -46,15 +46,15 @@ def test_cameras_it_does_not_look_through_may_differ(task):
     spec.require_cameras(with_camera(task, "wrist", size_px=64), "it")
 
 
-def logits(model, images, chunk=128):
+def logits(model, images):
     count = len(next(iter(images.values())))
-    return model.logits(images, np.zeros((count, 2), np.float32), chunk)
+    return model.logits(images, np.zeros((count, 2), np.float32))
 
 
 def test_a_frame_scores_the_same_alone_and_in_a_batch(task):
     model = SuccessModel(ClassifierSpec.for_task(task)).eval()
     images = random_images(model.spec, 5)
-    together = logits(model, images, chunk=3)
+    together = logits(model, images)
     alone = [logits(model, {n: x[i : i + 1] for n, x in images.items()})[:, 0] for i in range(5)]
     np.testing.assert_allclose(together, np.stack(alone, 1), atol=1e-5)
     assert together.shape == (3, 5, 1)
@@ -113,3 +113,18 @@ def test_a_frozen_model_keeps_the_weights_that_it_was_given_and_trains_none_of_t
     for name in ("front", "wrist"):
         for ours, theirs in zip(model.trunks[0][name].parameters(), given.parameters(), strict=True):
             assert torch.equal(ours, theirs) and ours is not theirs
+
+
+def test_drift_tells_another_light_and_another_scene_from_the_training_frames(task):
+    model = SuccessModel(ClassifierSpec.for_task(task)).eval()
+    rng = np.random.default_rng(0)
+    known = {n: 100 + rng.integers(0, 40, (64, 48, 48, 3), np.uint8) for n in ("front", "wrist")}
+    state = np.zeros((64, 2), np.float32)
+    model.remember(known, state)
+    drift, brightness = model.drift(known, model.look(known, state)[1])
+    assert (drift < 1).mean() == pytest.approx(0.95, abs=0.02)
+    np.testing.assert_allclose(brightness, 1.0, atol=0.02)
+    dark = {**known, "wrist": known["wrist"] // 2}
+    drift, brightness = model.drift(dark, model.look(dark, state)[1])
+    assert np.median(drift) > 1.2
+    np.testing.assert_allclose(brightness, 0.5, atol=0.02)
