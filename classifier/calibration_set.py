@@ -101,7 +101,8 @@ class CalibrationSet:
     def table(self) -> str:
         """Return the table that the terminal shows."""
         c, rate = self.chosen, self.report.rate_hz
-        head = f"classifier {self._view.detector.version}, {len(self.traces)} held-out episodes, {c.hold} of {c.frames} frames"
+        version, rule = self._view.detector.version, f"{c.hold} of {c.frames} frames"
+        head = f"classifier {version}, {len(self.traces)} held-out episodes, {rule}"
         lines = [head, "  threshold   false successes   missed         median delay"]
         for threshold in sorted({*SHOWN, c.threshold}):
             s = self.scores(self.moved(threshold, c.hold, c.frames))

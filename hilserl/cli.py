@@ -58,6 +58,9 @@ COMMANDS = {
     "classifier calibrate": Command(
         "hilserl.commands.classifier_calibrate", "Choose threshold and hold count; look at the worst mistakes."
     ),
+    "classifier preview": Command(
+        "hilserl.commands.classifier_preview", "Show p(success) live while you drive; capture what it gets wrong."
+    ),
     "train": Command(
         "hilserl.commands.train",
         "Train on the arm with a person in the loop: learner and actor together.",

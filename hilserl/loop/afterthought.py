@@ -26,7 +26,7 @@ class Afterthoughts:
         self._operator, self._annotations = operator, annotations
         self._last, self._succeeded = "", False  # uuid of the episode that has ended
         self._writer = ThreadPoolExecutor(1)
-        self._writes: list[Future[None]] = []
+        self._writes: list[Future[object]] = []
         self.say: Callable[[str], None] = lambda _: None
 
     def read(self) -> OperatorState:
@@ -83,4 +83,4 @@ class Afterthoughts:
             self._annotations.undo(excluded.number, DROPPED)
 
     def _submit(self, write: Callable[[str], object], uuid: str) -> None:
-        self._writes.append(self._writer.submit(lambda: write(uuid) and None))
+        self._writes.append(self._writer.submit(write, uuid))

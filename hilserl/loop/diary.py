@@ -81,7 +81,8 @@ class Diary:
     def notes(self) -> dict[str, str | float | int | bool]:
         """Return what to store with the episode.
 
-        `drift` and `brightness` are the medians of `classifier.detector.Verdict`'s. `residual_NAME` is the mean of |achieved - recorded| of one dimension of the action, in its units.
+        `drift` and `brightness` are the medians of `classifier.detector.Verdict`'s.
+        `residual_NAME` is the mean of |achieved - recorded| of one dimension of the action, in its units.
         """
         hand_m = ee_position(self._start.joints_rad)
         notes: dict[str, str | float | int | bool] = {
