@@ -24,6 +24,7 @@ WEIGHT_DECAY = 1e-2
 PATIENCE = 0.4  # share of the epochs without a better held-out loss, after which a network is done
 EPOCHS, QUICK_EPOCHS = 16, 6
 COPIES, CHUNK = 8, 256  # shifted and re-lit copies of every frame whose features are cached, while they are frozen
+FRAME_EPOCHS = 20  # of the head that shows what a split by frame would claim
 STATE_NOISE = 0.1  # of its spread, added in training
 
 
@@ -140,7 +141,7 @@ def optimistic_accuracy(model: SuccessModel, frames: LabelledFrames, seed: int) 
         torch.manual_seed(seed)
         head = Head(features.shape[1], inputs.shape[1], label.shape[1])
     optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE)
-    for _ in range(5):
+    for _ in range(FRAME_EPOCHS):
         for rows in train[torch.randperm(len(train), generator=generator)].split(BATCH):
             loss = functional.binary_cross_entropy_with_logits(head(features[rows], inputs[rows]), label[rows])
             optimiser.zero_grad()

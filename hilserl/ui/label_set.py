@@ -13,7 +13,7 @@ from classifier.report import worst_mistakes
 from classifier.view import ClassifierView
 from data.errors import UserError
 from data.labels import from_mask, normalised, to_mask
-from data.schema import Episode
+from data.schema import Episode, Outcome
 from data.store.annotations import SUCCESS, UNSURE, Verdict
 from data.store.commit_log import Commit
 from data.store.reader import AnnotatedReader
@@ -38,7 +38,9 @@ class LabelSet:
         """Return the episodes that are shown: those recorded for labels, those labelled since; dropped ones, too."""
         verdicts = self._reader.annotations.verdicts()
         return [
-            c for c in self._reader.source.commits() if c.kind == "labels" or verdicts.get(c.uuid, Verdict()).labels
+            c
+            for c in self._reader.source.commits()
+            if c.outcome != Outcome.ABORTED and (c.kind == "labels" or verdicts.get(c.uuid, Verdict()).labels)
         ]
 
     def overview(self) -> dict[str, Any]:
