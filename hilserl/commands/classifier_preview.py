@@ -76,7 +76,7 @@ class Shown:
     """The detector, with what it says of every frame on the terminal."""
 
     def __init__(self, detector: SuccessDetector) -> None:
-        self._detector, self.version = detector, detector.version
+        self._detector, self.version, self.calibration = detector, detector.version, detector.calibration
 
     def reset(self) -> None:
         """Begin an episode."""
@@ -85,7 +85,7 @@ class Shown:
     def step(self, observation: Observation) -> Verdict:
         """Judge a frame, and show it."""
         verdict = self._detector.step(observation)
-        words = picture(verdict, self._detector.calibration.threshold)
+        words = picture(verdict, self.calibration.threshold)
         print(f"\r\x1b[2K{words}", end="", file=sys.stderr, flush=True)
         return verdict
 

@@ -9,6 +9,7 @@ import torch
 
 from classifier import train as train_module
 from classifier.augment import Augmentation, augment
+from classifier.detector import SuccessDetector
 from classifier.encoders import Encoder, EncoderConfig
 from classifier.fit import FitConfig, fit_detector
 from classifier.frames import LabelledFrames, TooFewLabels, make_folds
@@ -18,7 +19,7 @@ from classifier.train import NoGradient, held_out_logits, train_classifier
 from data.errors import UserError
 
 QUIET = Augmentation(shift_px=0, brightness=0, contrast=0, colour=0, noise=0)
-PLAIN = FitConfig(gate=(), epochs=8, progress=False)
+PLAIN = FitConfig(gate=(), epochs=6, progress=False)
 
 
 def images(count=6, size=16, seed=0):
@@ -39,7 +40,8 @@ def train(episodes, spec, **how):
 def fitted(tmp_path_factory, module_task, module_episodes):
     """A detector from twelve synthetic episodes: its folder and its report."""
     folder = tmp_path_factory.mktemp("fit") / "detector"
-    return folder, fit_detector(module_episodes, module_task, ClassifierSpec.for_task(module_task), folder, PLAIN)
+    spec = dataclasses.replace(ClassifierSpec.for_task(module_task), members=2)
+    return folder, fit_detector(module_episodes, module_task, spec, folder, PLAIN)
 
 
 def test_learns_held_out_episodes_and_says_so(fitted, episodes):
@@ -190,3 +192,18 @@ def test_shift_moves_by_whole_pixels_and_repeats_the_border():
         assert len(found) == 1
         moves.add(found[0])
     assert len(moves) > 10
+
+
+def test_stages_and_failures_are_learned_and_calibrated_each_on_their_own(episodes, task, tmp_path):
+    staged = []
+    for i, episode in enumerate(episodes):
+        high = np.clip(np.linspace(-0.5, 1.6, 41), 0, 1) * (1.0 if i % 2 == 0 else 0.5)
+        staged.append(dataclasses.replace(episode, labels={"raised": high > 0.25}))
+    spec = dataclasses.replace(ClassifierSpec.for_task(task), members=2, stages=("raised", "success"))
+    fit_detector(staged, task, spec, tmp_path / "detector", PLAIN)
+    detector = SuccessDetector.load(tmp_path / "detector", task)
+    rising = [detector.judge(p).stage for p in detector.probabilities(staged[0].images, staged[0].state)]
+    assert rising == sorted(rising) and rising[0] == 0 and rising[-1] == 2
+    detector.reset()
+    half_way = [detector.judge(p).stage for p in detector.probabilities(staged[1].images, staged[1].state)]
+    assert half_way[-1] == 1
