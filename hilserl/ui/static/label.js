@@ -53,13 +53,16 @@ async function change(intervals, name = label) {
 }
 
 function replace(fresh) {
-  if (fresh) {
-    const place = data.episodes.findIndex((e) => e.uuid === fresh.uuid);
-    data.episodes[place] = fresh;
-    if (place !== at) go(place);
-  }
+  if (fresh) data.episodes[data.episodes.findIndex((e) => e.uuid === fresh.uuid)] = fresh;
   list();
   draw();
+}
+
+async function undo() {
+  const from = at;
+  const fresh = await ask("/api/undo", {});
+  replace(fresh);
+  if (fresh && at === from) go(data.episodes.findIndex((e) => e.uuid === fresh.uuid), frame); // else they have gone on
 }
 
 function go(place, k = 0) {
@@ -97,7 +100,7 @@ const keys = {
   u: () => change(toggle(episode().labels[UNSURE], frame, 2, episode().frames), UNSURE),
   x: () => change(without(episode().labels[label], frame)),
   d: async () => replace(await ask("/api/drop", { uuid: episode().uuid })),
-  z: async () => replace(await ask("/api/undo", {})),
+  z: undo,
   n: nextDisagreement,
 };
 
