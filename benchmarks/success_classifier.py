@@ -72,9 +72,7 @@ def main() -> None:
     parser.add_argument("--held_out", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--time_scale", type=float, default=4.0, help="of the rig, while it is recorded")
-    parser.add_argument(
-        "--keep", type=Path, help="a folder whose recordings are kept, and used again"
-    )
+    parser.add_argument("--keep", type=Path, help="a folder whose recordings are kept, and used again")
     parser.add_argument("train", nargs="*", help="further flags of `hilserl classifier train`")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from classifier.calibrate import Calibration, auc, calibrate, fit_gate, fit_temperature, leave_one_out, with_rule
+from classifier.calibrate import Calibration, Gate, auc, calibrate, fit_gate, fit_temperature, leave_one_out, with_rule
 from classifier.detector import PLOT, REPORT, SuccessDetector
 from classifier.events import EventScores, Trace
-from classifier.frames import LabelledFrames, make_folds
+from classifier.frames import Folds, LabelledFrames, make_folds
 from classifier.model import ClassifierSpec, StateInput
 from classifier.report import DetectorReport, plot, worst_mistakes
-from classifier.train import EPOCHS, held_out_logits, optimistic_accuracy, train_classifier
+from classifier.train import EPOCHS, TrainReport, held_out_logits, optimistic_accuracy, train_classifier
+from data.errors import UserError
 from data.schema import Episode
 from data.spec import TaskSpec
 
@@ -57,16 +58,21 @@ def fit_detector(
     gates = [StateInput.parse(name, task.observation) for name in config.gate]
     frames = LabelledFrames.from_episodes(episodes, spec.cameras, task.fingerprint, spec.outputs)
     folds = make_folds(frames, spec.members, spec.seed)
+    if missing := [n for n, found in zip(spec.outputs, frames.label.T, strict=True) if not found.any()]:
+        raise UserError(
+            f"no frame is labelled {', '.join(missing)}. Label some: hilserl label --stages=[{','.join(missing)}] ..."
+        )
     model, trained = train_classifier(
         frames, folds, spec, start=start, epochs=config.epochs, threads=config.threads, progress=config.progress
     )
     logits = held_out_logits(model, frames, trained.parts)
     rules, traces = [], list[Trace]()
     for output in range(len(spec.outputs)):
-        base = _base(frames, logits[:, output], output, gates if output < len(spec.stages) else [])
-        found = traces_of(frames, base.probability(logits[:, output], frames.state), output)
-        chosen = calibrate(found)
-        rules.append(replace(chosen, temperature=base.temperature, gates=base.gates))
+        sure = frames.rows(range(len(frames.uuids)), sure_only=True)
+        temperature = fit_temperature(logits[sure, output], frames.label[sure, output])
+        gated = gates if output < len(spec.stages) else []
+        found = traces_of(frames, _held_out(frames, folds, logits[:, output] / temperature, output, gated), output)
+        rules.append(replace(calibrate(found), temperature=temperature, gates=_fit_gates(frames, sure, output, gated)))
         if output == len(spec.stages) - 1:
             traces = found
     detector = SuccessDetector(model, *rules)
@@ -77,7 +83,7 @@ def fit_detector(
 
 def make_report(
     detector: SuccessDetector,
-    trained,
+    trained: TrainReport,
     frames: LabelledFrames,
     traces: Sequence[Trace],
     task: TaskSpec,
@@ -111,11 +117,17 @@ def traces_of(frames: LabelledFrames, probability: np.ndarray, output: int) -> l
     return [Trace(*trace) for trace in zip(*parts, strict=True)]
 
 
-def _base(frames: LabelledFrames, logits: np.ndarray, output: int, gates: Sequence[StateInput]) -> Calibration:
-    sure = ~frames.unsure
-    mark, state = frames.label[sure, output], frames.state[sure]
-    return Calibration(
-        0.5, 1, 0.0,
-        temperature=fit_temperature(logits[sure], mark),
-        gates=tuple(fit_gate(g.name, g.index, state, mark) for g in gates),
-    )  # fmt: skip
+def _held_out(
+    frames: LabelledFrames, folds: Folds, logits: np.ndarray, output: int, gates: Sequence[StateInput]
+) -> np.ndarray:
+    """Return the probability [N] of each frame, with gates from the episodes that its network learned from."""
+    out = np.empty(len(logits))
+    for k, part in enumerate(folds.held_out):
+        rows, known = frames.rows(part), frames.rows(folds.trained_on(k), sure_only=True)
+        rule = Calibration(0.5, 1, 0.0, gates=_fit_gates(frames, known, output, gates))
+        out[rows] = rule.probability(logits[rows], frames.state[rows])
+    return out
+
+
+def _fit_gates(frames: LabelledFrames, rows: np.ndarray, output: int, gates: Sequence[StateInput]) -> tuple[Gate, ...]:
+    return tuple(fit_gate(g.name, g.index, frames.state[rows], frames.label[rows, output]) for g in gates)

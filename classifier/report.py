@@ -106,6 +106,11 @@ class DetectorReport:
             )
         elif t.split_by != "session":
             found.append("the sessions are too few or too unequal to hold one out whole: the numbers are optimistic.")
+        if self.scores.missed > self.scores.successes / 2:
+            found.append(
+                "most successes are missed: one episode without success looks like one. Look at the worst mistakes: "
+                "hilserl classifier calibrate"
+            )
         if t.positive_frames < ADVISED_POSITIVE_FRAMES:
             found.append(f"few positive frames (advised: {ADVISED_POSITIVE_FRAMES} or more). {RECORD_MORE}")
         return found

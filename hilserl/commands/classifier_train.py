@@ -67,8 +67,8 @@ def main(argv: Sequence[str]) -> int:
         start,
     )
     print(report.table())
-    print(f"Look at it: {args.output_dir / 'classifier' / PLOT}; its worst mistakes: hilserl classifier calibrate "
-          f"{args.output_dir}")  # fmt: skip
+    print(f"Look at it: {args.output_dir / 'classifier' / PLOT}")
+    print(f"Its worst mistakes, and who is right: hilserl classifier calibrate --output_dir={args.output_dir}")
     return 0
 
 
