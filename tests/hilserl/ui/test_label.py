@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import expect
 
 from data.errors import UserError
 from data.store.episode_store import EpisodeStore
@@ -106,8 +107,8 @@ def test_keys_and_dragging_in_the_browser(page, served, reader: AnnotatedReader)
     assert newest(reader, 1)["success"] == ((0, 2),)
     with page.expect_response("**/api/drop"):
         press("d")
-    assert "dropped 1" in page.inner_text("#totals")
+    expect(page.locator("#totals")).to_contain_text("dropped 1")
     press("n")
-    assert "no classifier yet" in page.inner_text("#notice")
+    expect(page.locator("#notice")).to_contain_text("no classifier yet")
     if shot := os.environ.get("SCREENSHOTS"):
         page.screenshot(path=f"{shot}/label-test.png")
