@@ -34,7 +34,13 @@ def lines(data: RunData) -> list[Line]:
     run, rows = data.path, data.rows
     found = [*session(data), *by_kind(data.commits), *recent(data.commits, newest(rows, "health/takeover_s"))]
     found += [*checked(run, newest(rows, "check/version")), *learner(run, newest(rows, "critic_per_step"))]
-    found += [*health(newest(rows, "health/action")), *drift(data.commits), *coach(data), *places(data), *events(data.journal)]
+    found += [
+        *health(newest(rows, "health/action")),
+        *drift(data.commits),
+        *coach(data),
+        *places(data),
+        *events(data.journal),
+    ]
     found += [*resume(run)]
     if data.excluded:
         found.append(

@@ -42,9 +42,9 @@ def rig() -> Iterator[Path]:
 
 @pytest.mark.browser
 @pytest.mark.timeout(600)
-def test_record_label_train_calibrate_preview(rig: Path, tmp_path: Path, page, served, capsys) -> None:
+def test_record_label_train_calibrate_preview(quiet_machine, rig: Path, tmp_path: Path, page, served, capsys) -> None:
     run = tmp_path / "run"
-    person = ["--teleop.type=scripted", f"--teleop.rig={rig}", "--teleop.plays=show"]
+    person = ["--teleop.type=scripted", f"--teleop.rig={rig}", "--teleop.plays=show", "--ui.enabled=false"]
     arm = [*arm_flags(rig), f"--output_dir={run}", *person]
     assert main(["record", *arm, "--purpose=classifier", "--keep_native=false", f"--episodes={EPISODES}"]) == 0
     assert "now: success" in capsys.readouterr().out  # the checklist asked for something
