@@ -21,10 +21,10 @@ import torch
 from lerobot_sac import LeRobotSac
 from replay import STEPS, episode, task
 
+from classifier.encoders import CONVOLUTIONS
 from data.replay.capacity import GIB
 from data.replay.pixel_replay import PixelReplay, PixelReplayConfig
 from data.schema import Episode, Observation
-from hilserl.agents.encoders import CONVOLUTIONS
 from hilserl.agents.features import ReplayConfig, feature_layout
 from hilserl.agents.networks import NetworkConfig, Policy
 from hilserl.agents.sac import SacConfig

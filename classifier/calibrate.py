@@ -1,4 +1,4 @@
-"""Choose threshold and hold count on held-out episodes, and say how good the choice is. NumPy only.
+"""Choose temperature, threshold and hold count on held-out episodes, and say how good the choice is. NumPy only.
 
 A false success ends an episode with reward 1 for nothing and teaches the policy to repeat it; a missed
 success only costs a time-out. So false successes are ruled out first, and misses are minimised second.
@@ -7,15 +7,17 @@ success only costs a time-out. So false successes are ruled out first, and misse
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from classifier.events import EventScores, Trace, allowed, early_start, score, sure_runs, window_score
 from data.errors import UserError
 
-MAX_HOLD = 3  # frames in a row; 0.3 s at 10 Hz
-EARLY_FRAMES = 1  # the detector may fire this long before the mark: a person reacts late
+WINDOWS = ((1, 1), (2, 2), (3, 3), (3, 4))  # N of M frames; 3 of 4 forgives one odd frame, 0.4 s at 10 Hz
 FLOOR = 0.5  # not below it while that misses nothing more: there the model itself says "no success"
+GATE_MARGIN = 0.25  # a gate is wider than the marked frames by this share of their span ...
+GATE_SHARE = 0.1  # ... but at least by this share of the span of all frames
 
 
 class CannotCalibrate(UserError, ValueError):
@@ -23,38 +25,64 @@ class CannotCalibrate(UserError, ValueError):
 
 
 @dataclass(frozen=True)
+class Gate:
+    """A frame counts as success only while this number of the state vector is within [low, high]."""
+
+    name: str  # FIELD.INDEX
+    index: int  # into the state vector [D]
+    low: float
+    high: float
+
+    def open(self, state: np.ndarray) -> np.ndarray:
+        """Return where a state [..., D] is inside."""
+        return (state[..., self.index] >= self.low) & (state[..., self.index] <= self.high)
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """When the detector fires: `hold` frames in a row at `threshold` or above."""
+    """When the detector fires: `hold` of the last `window` frames at `threshold` or above."""
 
     threshold: float
     hold: int
     margin_logit: float  # distance from the highest negative run to the lowest detected positive run
-
-
-@dataclass(frozen=True)
-class EventScores:
-    """What the detector does in whole episodes; an event is a run of frames."""
-
-    episodes: int
-    false_successes: int  # runs of frames on which it fires although the mark is off
-    successes: int  # runs of marked frames
-    missed: int  # marked runs on which it never fires
-    delays_frames: tuple[int, ...]  # first firing after the start of the mark, for each one it caught
+    window: int = 0  # 0: as long as `hold`
+    temperature: float = 1.0  # the logits are divided by it
+    gates: tuple[Gate, ...] = ()
 
     @property
-    def false_per_episode(self) -> float:
-        """False successes per episode."""
-        return self.false_successes / max(1, self.episodes)
+    def frames(self) -> int:
+        """Length of the window."""
+        return max(self.hold, self.window)
+
+    def probability(self, logits: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """Return p(success) [...] for logits [...] and states [..., D]; 0 where a gate is shut."""
+        with np.errstate(over="ignore"):
+            p = 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64) / self.temperature))
+        for gate in self.gates:
+            p = np.where(gate.open(state), p, 0.0)
+        return p
 
 
-def fires(probability: np.ndarray, threshold: float, hold: int) -> np.ndarray:
-    """Frames on which the detector says success, bool [T]: `hold` frames in a row reach the threshold."""
-    return _window_min(np.asarray(probability, np.float64), hold) >= threshold
+def fit_temperature(logits: np.ndarray, mark: np.ndarray) -> float:
+    """Return the divisor of held-out logits [N] that makes them least surprised by the marks [N], in [0.05, 20].
+
+    Marked and unmarked frames weigh the same, as in training. (Guo et al. 2017, On Calibration of Modern Neural
+    Networks.)
+    """
+    sign, weight = np.where(mark, 1.0, -1.0), np.where(mark, 0.5 / max(1, mark.sum()), 0.5 / max(1, (~mark).sum()))
+    candidates = np.geomspace(0.05, 20.0, 241)
+    return float(min(candidates, key=lambda t: float((weight * np.logaddexp(0.0, -sign * logits / t)).sum())))
 
 
-def calibrate(
-    probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray], max_hold: int = MAX_HOLD
-) -> Calibration:
+def fit_gate(name: str, index: int, state: np.ndarray, mark: np.ndarray) -> Gate:
+    """Return the range in which the marked frames [N] of the states [N, D] lie, a little wider."""
+    values, marked = state[:, index], state[mark, index]
+    low, high = float(marked.min()), float(marked.max())
+    margin = max(GATE_MARGIN * (high - low), GATE_SHARE * float(np.ptp(values)))
+    return Gate(name, index, low - margin, high + margin)
+
+
+def calibrate(traces: Sequence[Trace], windows: Sequence[tuple[int, int]] = WINDOWS) -> Calibration:
     """Choose hold count and threshold so that no episode has a false success and the fewest are missed.
 
     The lowest threshold that does so is just above the highest negative run; for a margin it is moved
@@ -62,16 +90,15 @@ def calibrate(
     Ties go to the longer hold, which ignores single odd frames.
 
     Args:
-        probabilities: float [T_i] per held-out episode.
-        marks: bool [T_i] per held-out episode, the operator's success marks.
-        max_hold: largest number of consecutive frames to ask for.
+        traces: p(success) and marks of held-out episodes.
+        windows: the (hold, window) to choose from.
 
     Raises:
         CannotCalibrate: a negative run scores at least as high as every positive one; names the worst frame.
     """
-    best: tuple[tuple[int, int], Calibration] | None = None
-    for hold in range(1, max_hold + 1):
-        negative, positives = _extremes(probabilities, marks, hold)
+    best: tuple[tuple[int, int, int], Calibration] | None = None
+    for hold, window in windows:
+        negative, positives = extremes(traces, hold, window)
         caught = [p for p in positives if p > negative]
         if not caught:
             continue
@@ -81,11 +108,11 @@ def calibrate(
         wanted = max(middle, FLOOR) if lowest > FLOOR else middle
         # rounding must not move it out of (negative, lowest]
         threshold = float(np.clip(wanted, np.nextafter(negative, 2.0), lowest))
-        rank = (len(positives) - len(caught), -hold)
+        rank = (len(positives) - len(caught), -hold, window)
         if best is None or rank < best[0]:
-            best = rank, Calibration(threshold, hold, float(gap))
+            best = rank, Calibration(threshold, hold, float(gap), window)
     if best is None:
-        episode, frame, p = hardest_negative(probabilities, marks)
+        episode, frame, p = hardest_negative(traces)
         raise CannotCalibrate(
             f"no threshold detects a success without a false one: held-out episode {episode}, frame {frame} "
             f"has p(success) {p:.3f} but is not marked, and no marked run scores higher. Record "
@@ -94,52 +121,28 @@ def calibrate(
     return best[1]
 
 
-def evaluate(
-    probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray], threshold: float, hold: int
-) -> EventScores:
-    """Run the detector over whole episodes and count events."""
-    false, successes, missed, delays = 0, 0, 0, []
-    for p, mark in zip(probabilities, marks, strict=True):
-        fired = fires(p, threshold, hold)
-        false += len(_runs(fired & ~_allowed(mark)))
-        for start, end in _runs(mark):
-            successes += 1
-            early = _early_start(mark, start)
-            hits = np.flatnonzero(fired[early:end])
-            if len(hits):
-                delays.append(int(early + hits[0] - start))
-            else:
-                missed += 1
-    return EventScores(len(marks), false, successes, missed, tuple(delays))
-
-
-def leave_one_out(
-    probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray], max_hold: int = MAX_HOLD
-) -> EventScores | None:
+def leave_one_out(traces: Sequence[Trace], windows: Sequence[tuple[int, int]] = WINDOWS) -> EventScores | None:
     """Calibrate without each held-out episode in turn and judge on it.
 
     The calibration's own false successes are zero by construction; these are not. None when fewer
     than two held-out episodes have a success. Where the others cannot be calibrated, the detector is taken
     to be silent.
     """
-    if sum(bool(m.any()) for m in marks) < 2:
+    if sum(bool(t.mark.any()) for t in traces) < 2:
         return None
     parts = []
-    for i in range(len(marks)):
-        others = [j for j in range(len(marks)) if j != i]
+    for i in range(len(traces)):
         try:
-            chosen = calibrate([probabilities[j] for j in others], [marks[j] for j in others], max_hold)
-            rule = chosen.threshold, chosen.hold
+            chosen = calibrate([t for j, t in enumerate(traces) if j != i], windows)
         except CannotCalibrate:
-            rule = np.inf, 1
-        parts.append(evaluate([probabilities[i]], [marks[i]], *rule))
-    return EventScores(
-        episodes=len(parts),
-        false_successes=sum(p.false_successes for p in parts),
-        successes=sum(p.successes for p in parts),
-        missed=sum(p.missed for p in parts),
-        delays_frames=tuple(d for p in parts for d in p.delays_frames),
-    )
+            chosen = Calibration(np.inf, 1, 0.0)
+        parts.append(score([traces[i]], chosen.threshold, chosen.hold, chosen.frames))
+    return EventScores.total(parts)
+
+
+def with_rule(traces: Sequence[Trace], chosen: Calibration) -> EventScores:
+    """Return what a rule does in these episodes."""
+    return score(traces, chosen.threshold, chosen.hold, chosen.frames)
 
 
 def auc(probability: np.ndarray, mark: np.ndarray) -> float:
@@ -151,55 +154,45 @@ def auc(probability: np.ndarray, mark: np.ndarray) -> float:
     return float((below + not_above).mean() / 2 / len(negative))
 
 
-def hardest_negative(probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray]) -> tuple[int, int, float]:
+def hardest_negative(traces: Sequence[Trace]) -> tuple[int, int, float]:
     """Return (episode, frame, p) of the highest frame where firing would be false; p is -1 without one."""
     worst = (0, 0, -1.0)
-    for i, (p, mark) in enumerate(zip(probabilities, marks, strict=True)):
-        masked = np.where(_allowed(mark), -1.0, p)
+    for i, trace in enumerate(traces):
+        masked = np.where(allowed(trace, 1), -1.0, trace.probability)
         frame = int(masked.argmax())
         if masked[frame] > worst[2]:
             worst = i, frame, float(masked[frame])
     return worst
 
 
-def _extremes(probabilities: Sequence[np.ndarray], marks: Sequence[np.ndarray], hold: int) -> tuple[float, list[float]]:
+def extremes(traces: Sequence[Trace], hold: int, window: int) -> tuple[float, list[float]]:
     """Highest score on which firing is false (0 without any), and the highest score of each marked run."""
     negative, positives = 0.0, []
-    for p, mark in zip(probabilities, marks, strict=True):
-        score = _window_min(np.asarray(p, np.float64), hold)
-        negative = max(negative, score[~_allowed(mark)].max(initial=0.0))
-        positives += [float(score[_early_start(mark, s) : e].max()) for s, e in _runs(mark)]
+    for trace in traces:
+        value = window_score(trace.probability, hold, window)
+        negative = max(negative, value[~allowed(trace, hold, window)].max(initial=0.0))
+        positives += [float(value[early_start(trace, s) : e].max()) for s, e in sure_runs(trace)]
     return float(negative), positives
 
 
-def _window_min(p: np.ndarray, hold: int) -> np.ndarray:
-    """Lowest of the last `hold` values, -1 while there are fewer: an episode starts with none held."""
-    out = np.full(len(p), -1.0)
-    if len(p) >= hold:
-        out[hold - 1 :] = np.lib.stride_tricks.sliding_window_view(p, hold).min(axis=1)
-    return out
+def moved(chosen: Calibration, threshold: float | None, hold: int | None, window: int | None) -> Calibration:
+    """Return the rule with what a person chose instead.
 
-
-def _allowed(mark: np.ndarray) -> np.ndarray:
-    """Frames on which firing is right: marked, or at most `EARLY_FRAMES` before a mark."""
-    allowed = mark.copy()
-    for ahead in range(1, EARLY_FRAMES + 1):
-        allowed[:-ahead] |= mark[ahead:]
-    return allowed
-
-
-def _early_start(mark: np.ndarray, start: int) -> int:
-    """First frame on which firing counts for the run that starts at `start`; never inside an earlier run."""
-    early = start
-    while early > max(0, start - EARLY_FRAMES) and not mark[early - 1]:
-        early -= 1
-    return early
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Half-open [start, end) runs of True."""
-    edges = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
-    return list(zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True))
+    Raises:
+        UserError: a threshold outside (0, 1], or a window shorter than the hold.
+    """
+    changed = replace(
+        chosen,
+        threshold=chosen.threshold if threshold is None else threshold,
+        hold=chosen.hold if hold is None else hold,
+        window=(chosen.frames if hold is None else hold) if window is None else window,
+    )
+    if not 0 < changed.threshold <= 1 or not 1 <= changed.hold <= changed.window:
+        raise UserError(
+            f"threshold {changed.threshold}, hold {changed.hold} of {changed.window} frames: accepted are a threshold "
+            "above 0 and up to 1, and 1 <= hold <= window"
+        )
+    return changed
 
 
 def _logit(p: float) -> float:

@@ -1,42 +1,31 @@
-"""Train the success model on labelled episodes, and turn it into a calibrated detector on disk."""
+"""Train the networks of a success model: each learns from all episodes but a part, and stops by that part."""
 
 from __future__ import annotations
 
 import copy
-import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from classifier.calibrate import (
-    Calibration,
-    EventScores,
-    auc,
-    calibrate,
-    evaluate,
-    hardest_negative,
-    leave_one_out,
-)
-from classifier.detector import REPORT, SuccessDetector
-from classifier.frames import RECORD_MORE, LabelledFrames, Split, TooFewLabels, split_by_episode
-from classifier.model import Augmentation, ClassifierSpec, SuccessModel
-from data.schema import Episode
-from data.spec import TaskSpec
+from classifier.augment import augment
+from classifier.frames import RECORD_MORE, Folds, LabelledFrames, TooFewLabels
+from classifier.model import ClassifierSpec, Head, SuccessModel
 
 BATCH = 64
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 1e-3  # at most; one cycle
 WEIGHT_DECAY = 1e-2
-PATIENCE_EPOCHS = 6  # without a held-out loss that is better by MIN_GAIN
-MIN_GAIN = 1e-3
-MAX_EPOCHS, QUICK_EPOCHS = 30, 10
-ADVISED_POSITIVE_FRAMES = 200
+PATIENCE = 0.4  # share of the epochs without a better held-out loss, after which a network is done
+EPOCHS, QUICK_EPOCHS = 16, 6
+COPIES, CHUNK = 8, 256  # shifted and re-lit copies of every frame whose features are cached, while they are frozen
+FRAME_EPOCHS = 20  # of the head that shows what a split by frame would claim
+STATE_NOISE = 0.1  # of its spread, added in training
 
 
 class NoGradient(RuntimeError):
@@ -44,131 +33,208 @@ class NoGradient(RuntimeError):
 
 
 @dataclass(frozen=True)
-class TrainReport:
-    """How training went."""
+class MemberReport:
+    """How the training of one network went."""
 
-    train_uuids: tuple[str, ...]
-    held_out_uuids: tuple[str, ...]
-    frames: int  # trained on, without the unsure ones
-    positive_frames: int
     best_epoch: int  # counted from 1; its weights are the ones kept
     train_loss: tuple[float, ...]  # per epoch
     held_out_loss: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How training went."""
+
+    uuids: tuple[str, ...]
+    parts: tuple[tuple[str, ...], ...]  # uuids that each network was judged on, and did not learn from
+    split_by: str  # session or episode
+    sessions: int
+    frames: int  # without the unsure ones
+    positive_frames: int
+    members: tuple[MemberReport, ...]
     duration_s: float
 
 
 def train_classifier(
-    episodes: Sequence[Episode],
+    frames: LabelledFrames,
+    folds: Folds,
     spec: ClassifierSpec,
     *,
-    seed: int = 0,
-    max_epochs: int = MAX_EPOCHS,
+    start: Callable[[str], nn.Module] | None = None,
+    epochs: int = EPOCHS,
+    threads: int = 1,
     progress: bool = True,
 ) -> tuple[SuccessModel, TrainReport]:
-    """Split by episode and train; deterministic for a seed.
+    """Train every network on its part of the episodes; deterministic for a seed, whatever the threads.
+
+    Args:
+        frames, folds: what to learn from, and what each network must not see.
+        spec: the shape; its members become as many as there are parts.
+        start: returns the encoder to start from for a camera; None for random weights.
+        epochs: at most.
+        threads: networks that are trained at once.
+        progress: show a bar.
 
     Raises:
-        TooFewLabels: see `split_by_episode`.
+        TooFewLabels: a part has no marked frame that is sure.
+        UserError: a state input never changes.
         NoGradient: a trainable parameter got no gradient in the first epoch.
     """
-    frames = LabelledFrames.from_episodes(episodes, spec.cameras, spec.task_fingerprint)
-    return train_on_split(frames, split_by_episode(frames, seed), spec, seed, max_epochs, progress)
-
-
-def train_on_split(
-    frames: LabelledFrames, split: Split, spec: ClassifierSpec, seed: int, max_epochs: int, progress: bool
-) -> tuple[SuccessModel, TrainReport]:
-    """Train on one part, stop on the other; returns the weights with the lowest held-out loss."""
-    started = time.perf_counter()
-    train, held_out = (frames.rows(part, sure_only=True) for part in (split.train, split.held_out))
-    positives = int(frames.label[train].sum())
-    if not positives or not frames.label[held_out].any():
-        raise TooFewLabels(f"the marked successes are too short: hold the button for a second or more. {RECORD_MORE}")
-    weight = torch.tensor((len(train) - positives) / positives)
-    model = SuccessModel(spec)
-    optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    generator = torch.Generator().manual_seed(seed)
-    reached: set[str] = set()
-    losses: list[float] = []
-    judged: list[float] = []
-    best = copy.deepcopy(model.state_dict())
-    bar = tqdm(range(max_epochs), desc="success classifier", unit="epoch", disable=not progress)
-    for epoch in bar:
-        model.train()
-        total = 0.0
-        for rows in np.array_split(
-            train[torch.randperm(len(train), generator=generator).numpy()], max(1, round(len(train) / BATCH))
-        ):
-            images = augment(frames.batch(rows), spec.augmentation, generator)
-            loss = _loss(model(images), frames.label[rows], weight)
-            optimiser.zero_grad()
-            loss.backward()
-            if epoch == 0:
-                reached |= {n for n, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
-            optimiser.step()
-            total += loss.item() * len(rows)
-        if epoch == 0:
-            _require_reached(model, reached)
-        losses.append(total / len(train))
-        judged.append(_held_out_loss(model.eval(), frames, held_out, weight))
-        bar.set_postfix(train=f"{losses[-1]:.3f}", held_out=f"{judged[-1]:.3f}")
-        if judged[-1] == min(judged):
-            best = copy.deepcopy(model.state_dict())
-        # the best of the last epochs has to beat the best before them, or the person waits for nothing
-        if epoch >= PATIENCE_EPOCHS and min(judged[-PATIENCE_EPOCHS:]) > min(judged[:-PATIENCE_EPOCHS]) - MIN_GAIN:
-            break
-    bar.close()
-    model.load_state_dict(best)
-    return model.eval(), TrainReport(
-        train_uuids=tuple(frames.uuids[i] for i in split.train),
-        held_out_uuids=tuple(frames.uuids[i] for i in split.held_out),
-        frames=len(train),
-        positive_frames=positives,
-        best_epoch=int(np.argmin(judged)) + 1,
-        train_loss=tuple(losses),
-        held_out_loss=tuple(judged),
-        duration_s=time.perf_counter() - started,
+    began = time.perf_counter()
+    spec = replace(spec, members=len(folds.held_out))
+    model = SuccessModel(spec, start)
+    model.standardise(frames.state)
+    sure = ~frames.unsure
+    for part in folds.held_out:
+        if any(not frames.label[frames.rows(e, sure_only=True)].any(0).all() for e in (part, _rest(folds, part))):
+            raise TooFewLabels(
+                f"the marked successes are too short: hold the button for a second or more. {RECORD_MORE}"
+            )
+    cache = _Cache(model, frames) if spec.frozen else None
+    with (
+        tqdm(total=epochs * spec.members, desc="success classifier", unit="epoch", disable=not progress) as bar,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        jobs = [pool.submit(_train_member, model, k, frames, folds, cache, epochs, bar) for k in range(spec.members)]
+        members = tuple(job.result() for job in jobs)
+    model.eval().remember(frames.images, frames.state)
+    return model, TrainReport(
+        uuids=frames.uuids,
+        parts=tuple(tuple(frames.uuids[e] for e in part) for part in folds.held_out),
+        split_by=folds.by,
+        sessions=len(set(frames.sessions)),
+        frames=int(sure.sum()),
+        positive_frames=int(frames.success[sure].sum()),
+        members=members,
+        duration_s=time.perf_counter() - began,
     )
 
 
-def augment(images: dict[str, Tensor], how: Augmentation, generator: torch.Generator) -> dict[str, Tensor]:
-    """Shift, re-light and add noise, each image on its own; uint8 [B, H, W, 3] in and out. Training only."""
-    return {name: _augment_one(batch, how, generator) for name, batch in images.items()}
+def held_out_logits(model: SuccessModel, frames: LabelledFrames, parts: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return for each frame the logits [N, outputs] of the network that has not learned from its episode.
+
+    Args:
+        model: all networks.
+        frames: of any episodes; those that no network has seen get the mean of all networks.
+        parts: uuids that each network has not learned from (`TrainReport.parts`).
+    """
+    every = model.logits(frames.images, frames.state)
+    out = every.mean(0)
+    for k, part in enumerate(parts):
+        rows = frames.rows([i for i, uuid in enumerate(frames.uuids) if uuid in part])
+        out[rows] = every[k, rows]
+    return out
 
 
-def _augment_one(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    count, height, width, _ = images.shape
+def optimistic_accuracy(model: SuccessModel, frames: LabelledFrames, seed: int) -> float:
+    """Return the accuracy that a split by *frame* would claim: it judges on near copies of what was learned.
 
-    def uniform(amount: float, *shape: int) -> Tensor:
-        return (torch.rand(count, *shape, generator=generator) * 2 - 1) * amount
+    A new head on the first network's features, as its images are; for comparison only.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    features = _encode(model, frames, 0)
+    inputs = model.inputs(torch.from_numpy(frames.state))
+    label = torch.from_numpy(frames.label.astype(np.float32))
+    order = torch.randperm(len(label), generator=generator)
+    train, judged = order[: len(order) * 3 // 4], order[len(order) * 3 // 4 :]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = Head(features.shape[1], inputs.shape[1], label.shape[1])
+    optimiser = torch.optim.AdamW(head.parameters(), LEARNING_RATE)
+    for _ in range(FRAME_EPOCHS):
+        for rows in train[torch.randperm(len(train), generator=generator)].split(BATCH):
+            loss = functional.binary_cross_entropy_with_logits(head(features[rows], inputs[rows]), label[rows])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    at = len(model.spec.stages) - 1
+    with torch.inference_mode():
+        right = (head(features[judged], inputs[judged])[:, at] > 0) == (label[judged, at] > 0)
+    return float(right.float().mean())
 
-    shift = torch.randint(-how.shift_px, how.shift_px + 1, (2, count, 1), generator=generator)
-    rows = (torch.arange(height) + shift[0]).clamp(0, height - 1)  # clamping repeats the border pixels
-    columns = (torch.arange(width) + shift[1]).clamp(0, width - 1)
-    x = images[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].float()
-    mean = x.mean(dim=(1, 2, 3), keepdim=True)
-    contrast, brightness = 1 + uniform(how.contrast, 1, 1, 1), 255 * uniform(how.brightness, 1, 1, 1)
-    colour = 1 + uniform(how.colour, 1, 1, 3)
-    # ((x - mean) contrast + mean + brightness) colour, gathered into one multiplication and one addition
-    x.mul_(contrast * colour).add_((mean * (1 - contrast) + brightness) * colour)
-    x.add_(torch.randn(x.shape, generator=generator), alpha=255 * how.noise)
-    return x.round_().clamp_(0, 255).to(torch.uint8)
 
+class _Cache:
+    """Features of every frame as it is (copy 0) and of augmented copies, float16 [1 + COPIES, N, F]."""
 
-def _loss(logits: Tensor, label: np.ndarray, positive_weight: Tensor) -> Tensor:
-    target = torch.from_numpy(label.astype(np.float32))
-    return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weight)
+    def __init__(self, model: SuccessModel, frames: LabelledFrames) -> None:
+        generator = torch.Generator().manual_seed(model.spec.seed)
+        copies = [None, *[generator] * COPIES]
+        self.features = torch.stack([_encode(model, frames, 0, g).half() for g in copies])
+
+    def draw(self, rows: np.ndarray, generator: torch.Generator) -> Tensor:
+        """Return features of these frames, each of a copy of its own."""
+        copy = torch.randint(1, len(self.features), (len(rows),), generator=generator)
+        return self.features[copy, torch.from_numpy(rows)].float()
 
 
 @torch.inference_mode()
-def _held_out_loss(model: SuccessModel, frames: LabelledFrames, rows: np.ndarray, weight: Tensor) -> float:
-    chunks = np.array_split(rows, max(1, len(rows) // 128))
-    total = sum(_loss(model(frames.batch(c)), frames.label[c], weight).item() * len(c) for c in chunks)
-    return total / len(rows)
+def _encode(
+    model: SuccessModel, frames: LabelledFrames, member: int, generator: torch.Generator | None = None
+) -> Tensor:
+    parts = []
+    for rows in np.array_split(np.arange(len(frames.label)), max(1, len(frames.label) // CHUNK)):
+        images, _ = frames.batch(rows)
+        images = images if generator is None else augment(images, model.spec.augmentation, generator)
+        parts.append(model.features(images, member))
+    return torch.cat(parts)
 
 
-def _require_reached(model: SuccessModel, reached: set[str]) -> None:
-    missing = [n for n, p in model.named_parameters() if p.requires_grad and n not in reached]
+def _train_member(
+    model: SuccessModel, k: int, frames: LabelledFrames, folds: Folds, cache: _Cache | None, epochs: int, bar: tqdm
+) -> MemberReport:
+    """Train one network in place; keep the weights with the lowest held-out loss."""
+    spec = model.spec
+    train = frames.rows(folds.trained_on(k), sure_only=True)
+    held_out = frames.rows(folds.held_out[k], sure_only=True)
+    positives = frames.label[train].sum(0)
+    weight = torch.from_numpy((len(train) - positives) / positives).float()
+    trained = nn.ModuleList([model.heads[k]] if spec.frozen else [model.trunks[k], model.heads[k]])
+    parameters = {n: p for n, p in trained.named_parameters() if p.requires_grad}
+    batches = max(1, round(len(train) / BATCH))
+    optimiser = torch.optim.AdamW(parameters.values(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=epochs * batches)
+    generator = torch.Generator().manual_seed(spec.seed * 1009 + k)
+    reached: set[str] = set()
+    losses, judged = list[float](), list[float]()
+    best = copy.deepcopy(trained.state_dict())
+    for epoch in range(epochs):
+        trained.train()
+        total = 0.0
+        for rows in np.array_split(train[torch.randperm(len(train), generator=generator).numpy()], batches):
+            images, state = frames.batch(rows)
+            inputs = model.inputs(state)
+            inputs += STATE_NOISE * torch.randn(inputs.shape, generator=generator)
+            if cache is None:
+                features = model.features(augment(images, spec.augmentation, generator), k)
+            else:
+                features = cache.draw(rows, generator)
+            loss = _loss(model.heads[k](features, inputs), frames.label[rows], weight)
+            optimiser.zero_grad()
+            loss.backward()
+            if epoch == 0:
+                reached |= {n for n, p in parameters.items() if p.grad is not None and bool(p.grad.any())}
+            optimiser.step()
+            cycle.step()
+            total += loss.item() * len(rows)
+        if epoch == 0:
+            require_reached(parameters, reached)
+        losses.append(total / len(train))
+        trained.eval()
+        judged.append(_held_out_loss(model, k, frames, held_out, weight))
+        if judged[-1] == min(judged):
+            best = copy.deepcopy(trained.state_dict())
+        bar.set_postfix(train=f"{losses[-1]:.3f}", held_out=f"{judged[-1]:.3f}")
+        bar.update()
+        if epoch - int(np.argmin(judged)) > PATIENCE * epochs:
+            break
+    trained.load_state_dict(best)
+    trained.eval()
+    return MemberReport(int(np.argmin(judged)) + 1, tuple(losses), tuple(judged))
+
+
+def require_reached(parameters: dict[str, nn.Parameter], reached: set[str]) -> None:
+    """Raise NoGradient unless every trainable parameter got a gradient other than zero."""
+    missing = [n for n in parameters if n not in reached]
     if missing:
         raise NoGradient(
             f"{len(missing)} trainable parameters got no gradient in the first epoch: "
@@ -177,94 +243,17 @@ def _require_reached(model: SuccessModel, reached: set[str]) -> None:
         )
 
 
-@dataclass(frozen=True)
-class DetectorReport:
-    """What a person needs to know before the detector may hand out rewards. All JSON."""
-
-    version: str
-    train: TrainReport
-    calibration: Calibration
-    scores: EventScores  # held-out episodes, with the threshold chosen on them
-    left_out: EventScores | None  # the same, each episode judged by a threshold chosen without it
-    auc: float  # held-out frames
-    accuracy: float  # held-out frames, p against the threshold
-    hardest: tuple[str, int, float]  # episode uuid, frame, p: the closest call among unmarked held-out frames
-    skipped_aborted: int
-
-    def to_json(self) -> str:
-        """Return the JSON text."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
-
-    def table(self) -> str:
-        """Return the table that the terminal shows."""
-        t, s, c, out = self.train, self.scores, self.calibration, self.left_out
-        delay = f"{np.mean(s.delays_frames):.1f} mean, {max(s.delays_frames)} max" if s.delays_frames else "none caught"
-        honest = (
-            f"{out.false_per_episode:.2f} false per episode, {out.missed} of {out.successes} missed"
-            if out
-            else "needs two held-out success episodes"
-        )
-        rows = [
-            (
-                "episodes",
-                f"{len(t.train_uuids)} trained on, {len(t.held_out_uuids)} held out"
-                + (f", {self.skipped_aborted} aborted left out" if self.skipped_aborted else ""),
-            ),
-            ("frames trained on", f"{t.frames}, {t.positive_frames} positive"),
-            ("best epoch", f"{t.best_epoch} of {len(t.held_out_loss)} ({t.duration_s:.0f} s)"),
-            (
-                "threshold, hold",
-                f"{c.threshold:.3f}, {c.hold} frames in a row (margin {c.margin_logit:.1f} logits)",
-            ),
-            ("false successes", f"{s.false_per_episode:.2f} per held-out episode (chosen to be 0)"),
-            ("missed successes", f"{s.missed} of {s.successes}"),
-            ("threshold left-out", honest),
-            ("detection delay", f"{delay} frames"),
-            ("held-out frames", f"AUC {self.auc:.4f}, accuracy {self.accuracy:.4f}"),
-            ("closest call", f"p {self.hardest[2]:.3f}, episode {self.hardest[0]}, frame {self.hardest[1]}"),
-        ]
-        lines = [f"success detector {self.version}", *(f"  {name:<20}{value}" for name, value in rows)]
-        if t.positive_frames < ADVISED_POSITIVE_FRAMES:
-            lines.append(f"  few positive frames (advised: {ADVISED_POSITIVE_FRAMES} or more). {RECORD_MORE}")
-        return "\n".join(lines)
+def _rest(folds: Folds, part: Sequence[int]) -> list[int]:
+    return [e for episodes in folds.held_out if episodes != part for e in episodes]
 
 
-def fit_detector(
-    episodes: Sequence[Episode],
-    task: TaskSpec,
-    out_dir: Path,
-    seed: int = 0,
-    quick: bool = False,
-    progress: bool = True,
-) -> DetectorReport:
-    """Split, train, calibrate and save `out_dir` (detector.json, weights.safetensors, report.json).
+def _loss(logits: Tensor, label: np.ndarray, positive_weight: Tensor) -> Tensor:
+    target = torch.from_numpy(label.astype(np.float32))
+    return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weight)
 
-    The model is not trained again on all episodes: the held-out numbers are those of the saved weights.
 
-    Raises:
-        TooFewLabels, CannotCalibrate, SpecMismatch, NoGradient: nothing is written.
-    """
-    spec = ClassifierSpec.for_task(task, seed)
-    frames = LabelledFrames.from_episodes(episodes, spec.cameras, task.fingerprint)
-    split = split_by_episode(frames, seed)
-    model, trained = train_on_split(frames, split, spec, seed, QUICK_EPOCHS if quick else MAX_EPOCHS, progress)
-    rows = [frames.rows([i]) for i in split.held_out]
-    traces = [model.probabilities({n: images[r] for n, images in frames.images.items()}) for r in rows]
-    marks = [frames.label[r] for r in rows]
-    chosen = calibrate(traces, marks)
-    detector = SuccessDetector(model, chosen)
-    p, mark = np.concatenate(traces), np.concatenate(marks)
-    episode, frame, closest = hardest_negative(traces, marks)
-    report = DetectorReport(
-        version=detector.version,
-        train=trained,
-        calibration=chosen,
-        scores=evaluate(traces, marks, chosen.threshold, chosen.hold),
-        left_out=leave_one_out(traces, marks),
-        auc=auc(p, mark),
-        accuracy=float(((p >= chosen.threshold) == mark).mean()),
-        hardest=(frames.uuids[split.held_out[episode]], frame, closest),
-        skipped_aborted=frames.skipped_aborted,
-    )
-    detector.save(out_dir, {REPORT: report.to_json()})
-    return report
+@torch.inference_mode()
+def _held_out_loss(model: SuccessModel, k: int, frames: LabelledFrames, rows: np.ndarray, weight: Tensor) -> float:
+    chunks = np.array_split(rows, max(1, len(rows) // 128))
+    total = sum(_loss(model.member(*frames.batch(c), k), frames.label[c], weight).item() * len(c) for c in chunks)
+    return total / len(rows)

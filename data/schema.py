@@ -94,6 +94,9 @@ class Episode:
     native: Mapping[str, np.ndarray] = field(
         default_factory=dict
     )  # {camera: uint8 [T+1, H', W', 3]}, when kept and asked for
+    labels: Mapping[str, np.ndarray] = field(
+        default_factory=dict
+    )  # {name: bool [T+1]}, what was labelled later, e.g. unsure or a stage of the task; kept in the annotations
 
     def __len__(self) -> int:
         """Number of transitions T."""

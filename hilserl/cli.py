@@ -51,8 +51,15 @@ COMMANDS = {
         "hilserl.commands.record",
         "Record episodes; hold Y (gamepad) while the task is done to label success.",
     ),
+    "label": Command("hilserl.commands.label", "Review and fix success labels on a timeline in the browser."),
     "classifier train": Command(
         "hilserl.commands.classifier_train", "Train the success classifier; judged on held-out episodes."
+    ),
+    "classifier calibrate": Command(
+        "hilserl.commands.classifier_calibrate", "Choose threshold and hold count; look at the worst mistakes."
+    ),
+    "classifier preview": Command(
+        "hilserl.commands.classifier_preview", "Show p(success) live while you drive; capture what it gets wrong."
     ),
     "train": Command(
         "hilserl.commands.train",

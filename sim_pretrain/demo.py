@@ -140,11 +140,11 @@ def _teach(record: list[str], args: DemoArgs, labels: int) -> None:
     """Record labelled episodes and train the classifier; record more when it says that they do not suffice."""
     train = ["classifier", "train", f"--output_dir={args.output_dir}", f"--seed={args.seed}", f"--quick={args.quick}"]
     for count in (labels, labels + labels // 2):
-        _must(["record", *record, f"--episodes={count}"], args.output_dir)
+        _must(["record", *record, "--keep_native=false", f"--episodes={count}"], args.output_dir)
         if _run(train) == 0:
             return
         print(f"The operator records more labelled episodes, {labels // 2} at a time.", flush=True)
-    _must(["record", *record, f"--episodes={2 * labels}"], args.output_dir)
+    _must(["record", *record, "--keep_native=false", f"--episodes={2 * labels}"], args.output_dir)
     _must(train, args.output_dir)
 
 

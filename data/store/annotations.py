@@ -13,8 +13,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self, get_args
 
@@ -24,6 +24,7 @@ from data.schema import Episode, Outcome
 from data.store.commit_log import Commit
 
 FILE = "annotations.jsonl"
+SUCCESS, UNSURE = "success", "unsure"  # labels that mean the same in every task
 Action = Literal["exclude", "relabel", "outcome", "undo"]
 
 
@@ -37,7 +38,8 @@ class Entry:
     why: str
     who: str
     written_unix_s: float
-    intervals: Intervals = ()  # relabel: where success is marked from now on
+    intervals: Intervals = ()  # relabel: where the label is from now on
+    label: str = "success"  # relabel: or "unsure", or a stage of the task such as "grasped"
     outcome: str = ""  # outcome: success, failure or timeout
     undoes: int = -1  # undo: the number of the entry taken back
 
@@ -54,7 +56,7 @@ class Entry:
         """Return what it says in words."""
         if self.action == "relabel":
             marked = ", ".join(f"{a}:{b}" for a, b in self.intervals) or "no frame"
-            return f"success at {marked}"
+            return f"{self.label} at {marked}"
         return {"exclude": "excluded", "outcome": f"outcome {self.outcome}", "undo": f"undoes #{self.undoes}"}[
             self.action
         ]
@@ -65,7 +67,7 @@ class Verdict:
     """The entries in force for one episode."""
 
     excluded: Entry | None = None
-    relabel: Entry | None = None
+    labels: Mapping[str, Entry] = field(default_factory=dict)  # the newest of each label
     outcome: Entry | None = None
 
     def apply(self, episode: Episode) -> Episode:
@@ -74,15 +76,17 @@ class Verdict:
         Raises:
             UserError: a label lies outside the episode.
         """
-        if self.relabel is not None:
+        labels = dict(episode.labels)
+        for name, entry in self.labels.items():
             try:
-                marked = to_mask(self.relabel.intervals, len(episode) + 1)
+                labels[name] = to_mask(entry.intervals, len(episode) + 1)
             except ValueError as error:
                 raise UserError(
-                    f"annotation #{self.relabel.number} does not fit episode {episode.meta.uuid}: {error}.\n"
+                    f"annotation #{entry.number} does not fit episode {episode.meta.uuid}: {error}.\n"
                     "Take it back: `hilserl data relabel RUN --episode=UUID --undo`."
                 ) from None
-            episode = replace(episode, marked_success=marked)
+        marked = labels.pop(SUCCESS, episode.marked_success)
+        episode = replace(episode, marked_success=marked, labels=labels)
         if self.outcome is not None:
             outcome = Outcome(self.outcome.outcome)
             ends = {"reward": outcome is Outcome.SUCCESS, "terminated": outcome is not Outcome.TIMEOUT}
@@ -138,9 +142,9 @@ class Annotations:
         """Keep the episode out of training, labels and exports."""
         return self._add(action="exclude", uuid=uuid, why=why)
 
-    def relabel(self, uuid: str, intervals: Intervals, why: str) -> Entry:
-        """Mark success in these frames and no others."""
-        return self._add(action="relabel", uuid=uuid, why=why, intervals=normalised(intervals))
+    def relabel(self, uuid: str, intervals: Intervals, why: str, label: str = SUCCESS) -> Entry:
+        """Put a label, success or another one, on these frames and no others."""
+        return self._add(action="relabel", uuid=uuid, why=why, intervals=normalised(intervals), label=label)
 
     def judge(self, uuid: str, outcome: Outcome, why: str) -> Entry:
         """Change how the episode ended."""
@@ -204,9 +208,13 @@ class Annotations:
             entries.append(entry)
         verdicts: dict[str, Verdict] = {}
         for entry in in_force(entries):
-            field = {"exclude": "excluded", "relabel": "relabel", "outcome": "outcome"}.get(entry.action)
-            if field:
-                verdicts[entry.uuid] = replace(verdicts.get(entry.uuid, Verdict()), **{field: entry})
+            before = verdicts.get(entry.uuid, Verdict())
+            if entry.action == "relabel":
+                verdicts[entry.uuid] = replace(before, labels={**before.labels, entry.label: entry})
+            elif entry.action == "exclude":
+                verdicts[entry.uuid] = replace(before, excluded=entry)
+            elif entry.action == "outcome":
+                verdicts[entry.uuid] = replace(before, outcome=entry)
         self._whole, self._entries, self._verdicts = whole, entries, verdicts
 
 

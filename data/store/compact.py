@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from data.errors import DiskRefused, UserError
+from data.labels import from_mask
+from data.store.annotations import Annotations
 from data.store.commit_log import Commit
 from data.store.episode_store import EpisodeStore
 from data.store.reader import AnnotatedReader
@@ -37,10 +39,12 @@ def compact(reader: AnnotatedReader, commits: Iterable[Commit], target: Path) ->
             for commit in commits:
                 episode = reader.read(commit, native=True)
                 made = [v for v in (level.get(commit.uuid) for level in verdicts) if v is not None]
-                if used := [f"#{e.number} {e.describe()}" for v in made for e in (v.relabel, v.outcome) if e]:
+                if used := [f"#{e.number} {e.describe()}" for v in made for e in (*v.labels.values(), v.outcome) if e]:
                     notes = dict(episode.meta.notes) | {"annotated": "; ".join(used)}
                     episode = replace(episode, meta=replace(episode.meta, notes=notes))
                 store.append(episode)
+                for name, mask in episode.labels.items():  # an episode on disk holds no others than success
+                    Annotations(temporary).relabel(episode.meta.uuid, from_mask(mask), "compacted", name)
             if problems := store.verify():
                 raise OSError(f"what was written reads differently: {problems[0]}")
         temporary.chmod(0o755)  # mkdtemp makes it private

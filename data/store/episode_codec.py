@@ -180,7 +180,7 @@ def read_group(path: Path, native: bool = False) -> tuple[Episode, int]:
         raise CorruptEpisode(f"{path}: the native frames are not those that were committed")
     images = {camera: arrays.pop(f"images/{camera}") for camera in attributes["cameras"]}
     frames = {name.removeprefix("native/"): array for name, array in whole.items()}
-    return Episode(images=images, meta=meta, native=frames, **arrays), crc
+    return Episode(images=images, meta=meta, native=frames, labels={}, **arrays), crc
 
 
 def fsync_tree(path: Path) -> None:

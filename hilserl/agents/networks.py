@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from data.errors import UserError
-from data.schema import Observation
-from data.spec import ObservationSpec
-from hilserl.agents.encoders import (
+from classifier.encoders import (
     EncoderConfig,
     SpatialLinear,
     encoder_hash,
@@ -21,6 +18,9 @@ from hilserl.agents.encoders import (
     make_encoder,
     orthogonal_,
 )
+from data.errors import UserError
+from data.schema import Observation
+from data.spec import ObservationSpec
 
 LOG_STD_MIN = -5.0
 

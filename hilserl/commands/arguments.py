@@ -78,7 +78,11 @@ class RecordArgs(ArmArgs):
 
     purpose: Purpose = "classifier"  # classifier: success does not end the episode
     episodes: int = 20  # the store is filled up to this many
-    keep_native: bool = False  # keep whole camera frames, too (640x480: 0.9 MB each): crop and size can change later
+    keep_native: bool | None = None  # whole camera frames, too, to change the crop later; none: for the classifier
+
+    def keeps_native(self) -> bool:
+        """Whether whole frames are kept; 0.9 MB each at 640x480."""
+        return self.purpose == "classifier" if self.keep_native is None else self.keep_native
 
 
 @dataclass(frozen=True, kw_only=True)

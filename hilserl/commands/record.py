@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from tqdm import tqdm
+
+from data.store.reader import open_reader
 from hilserl.commands.arguments import RecordArgs, parse
+from hilserl.commands.capture import SHOWS, counted, meters, next_kind
 from hilserl.commands.wiring import EpisodeBar, open_actor
+from hilserl.loop.actor import Actor
 from hilserl.loop.session import SessionConfig
 
 
@@ -22,8 +28,20 @@ def main(argv: Sequence[str]) -> int:
         seed=args.seed,
     )
     with (
-        open_actor(args, args.read_task(), keep_native=args.keep_native) as actor,
+        open_actor(args, args.read_task(), keep_native=args.keeps_native()) as actor,
         EpisodeBar("recording", args.episodes, actor.count(session.kind)) as bar,
     ):
-        actor.run(session, bar, say=bar.say)
+        if labels:
+            capture(args, actor, session, bar)
+        else:
+            actor.run(session, bar, say=bar.say)
     return 0
+
+
+def capture(args: RecordArgs, actor: Actor, session: SessionConfig, bar: EpisodeBar) -> None:
+    """Record one label episode after the other, and say before each what is missing most."""
+    reader = open_reader(args.output_dir)
+    while (number := actor.count(session.kind)) < args.episodes:
+        kind = next_kind(counted(reader))
+        tqdm.write(f"\n{meters(reader)}\nnow: {kind.name} - {kind.asks}", end="\n")
+        actor.run(replace(session, episodes=number + 1, notes={SHOWS: kind.name}), bar, say=bar.say)

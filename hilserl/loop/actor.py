@@ -12,9 +12,11 @@ import numpy as np
 
 from classifier.detector import SuccessDetector, Verdict
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
+from data.store.annotations import Annotations
 from data.store.committer import Committer
 from data.store.episode_store import EpisodeStore
 from data.store.reader import open_reader
+from hilserl.loop.afterthought import Afterthoughts
 from hilserl.loop.control import Control
 from hilserl.loop.diary import Diary
 from hilserl.loop.env import ArmEnv, steady_gripper
@@ -43,9 +45,9 @@ class Actor:
         detector: SuccessDetector | None = None,
         window: Window | None = None,
     ) -> None:
-        self._env, self._operator, self._store = env, operator, store
+        self._env, self._operator, self._store = env, Afterthoughts(operator, Annotations(store.path)), store
         self._policy, self._detector, self._window = policy, detector, window or Window()
-        self._control = Control(env, operator, self._window)
+        self._control = Control(env, self._operator, self._window)
         self._session_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
 
     def use(self, policy: PolicyRunner) -> None:
@@ -78,6 +80,7 @@ class Actor:
         """
         index, faults = self.count(session.kind), 0
         self._control.begin(session, say)
+        self._operator.say = say
         self._window.begin(session)
         with Committer(self._store) as committer:
             while index < session.episodes:
@@ -94,6 +97,7 @@ class Actor:
                 if episode is not None:  # else it was discarded: do it again
                     done(episode)
                     index += episode.meta.outcome is not Outcome.ABORTED
+        self._operator.settle()
 
     def _episode(self, session: SessionConfig, index: int, committer: Committer) -> Episode | None:
         meta = EpisodeMeta(
@@ -125,6 +129,8 @@ class Actor:
                 journal.discard()
             else:
                 committer.submit(episode)
+                if outcome is Outcome.FAILURE and diary.suspected:
+                    self._operator.suspect(meta.uuid)
             self._control.decide(OperatorState(stamp_s=time.monotonic()), running=True, episode_over=True)
             self._operator.tell(Prompt.EPISODE_ENDED, uuid=meta.uuid, outcome=str(outcome))
             self._window.say(f"episode {index + 1}: {outcome or 'thrown away'}, {len(steps)} steps")
@@ -164,6 +170,7 @@ class Actor:
             paused += source is Source.HOLD  # a pause does not use up the episode ...
             if paused > session.give_up_s * self._env.task.rate_hz:  # ... but does not last for ever
                 return Outcome.ABORTED
+            diary.look(verdict)
             outcome = self._ending(session, state, verdict, last=len(steps) + 1 - paused >= limit)
             transition = Transition(
                 proposed=action,
@@ -204,8 +211,10 @@ class Actor:
         return np.array([*state.move, gripper], np.float32), Source.HUMAN
 
     def _ending(self, session: SessionConfig, state: OperatorState, verdict: Verdict, *, last: bool) -> Outcome | None:
+        if Button.FAILURE in state.pressed:  # the person's word counts more than the detector's
+            return Outcome.FAILURE
         if session.ends_on_success and (verdict.success or Button.SUCCESS in state.pressed):
             return Outcome.SUCCESS
-        if Button.FAILURE in state.pressed:
+        if session.ends_on_success and verdict.failure:
             return Outcome.FAILURE
         return Outcome.TIMEOUT if last else None

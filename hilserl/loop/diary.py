@@ -6,6 +6,7 @@ from collections import Counter, deque
 
 import numpy as np
 
+from classifier.detector import Verdict
 from data.schema import Source
 from data.spec import TaskSpec
 from hilserl.loop.env import Step
@@ -16,6 +17,7 @@ from hilserl.robot.safety import Limit
 ACTED_M = 0.03  # recorded in a second: enough to say that the arm should have moved; a leash is 0.04
 FOLLOWED = 0.25  # share of it that an arm makes at least that lags, but is free
 FULL = 0.999  # of a unit
+LIKELY = 0.5  # the detector's p(success) from which on a failure is worth showing it
 
 
 def doubt(executed: np.ndarray, achieved: np.ndarray, step_m: float) -> str:
@@ -44,6 +46,8 @@ class Diary:
         self._residual: list[np.ndarray] = []
         self._second: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=round(task.rate_hz))
         self._doubts: Counter[str] = Counter()
+        self._drift: list[tuple[float, float]] = []
+        self._likely: deque[bool] = deque(maxlen=round(task.rate_hz))
         self.fault = ""  # what ended it early
 
     def see(self, step: Step, source: Source) -> str:
@@ -63,9 +67,21 @@ class Diary:
             self._second.clear()  # the next second speaks for itself
         return words
 
+    def look(self, verdict: Verdict) -> None:
+        """Note what the detector said of a frame."""
+        self._likely.append(verdict.probability >= LIKELY)
+        if np.isfinite(verdict.drift):
+            self._drift.append((verdict.drift, verdict.brightness))
+
+    @property
+    def suspected(self) -> bool:
+        """Whether the detector thought of success within the last second."""
+        return any(self._likely)
+
     def notes(self) -> dict[str, str | float | int | bool]:
         """Return what to store with the episode.
 
+        `drift` and `brightness` are the medians of `classifier.detector.Verdict`'s.
         `residual_NAME` is the mean of |achieved - recorded| of one dimension of the action, in its units.
         """
         hand_m = ee_position(self._start.joints_rad)
@@ -77,6 +93,9 @@ class Diary:
         if self._residual:
             mean = np.mean(self._residual, axis=0)
             notes |= {f"residual_{n}": round(float(v), 3) for n, v in zip(self._task.action.names, mean, strict=True)}
+        if self._drift:
+            drift, brightness = np.median(self._drift, axis=0)
+            notes |= {"drift": round(float(drift), 2), "brightness": round(float(brightness), 2)}
         if self._doubts:
             notes["doubts"] = "; ".join(f"{words} ({count} times)" for words, count in self._doubts.items())
         if self.fault:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from hilserl.ui.run_data import RunData
 RECENT = 20  # operated episodes
 EVENTS = 5  # of the journal
 LITTLE_GB = 5.0  # free on disk
+DRIFTED, LIGHT = 1.2, (0.75, 1.33)  # a session's median drift, and brightness outside of which, are worth a word
 type Line = tuple[str, str]  # label, text
 
 
@@ -32,7 +34,13 @@ def lines(data: RunData) -> list[Line]:
     run, rows = data.path, data.rows
     found = [*session(data), *by_kind(data.commits), *recent(data.commits, newest(rows, "health/takeover_s"))]
     found += [*checked(run, newest(rows, "check/version")), *learner(run, newest(rows, "critic_per_step"))]
-    found += [*health(newest(rows, "health/action")), *coach(data), *places(data), *events(data.journal)]
+    found += [
+        *health(newest(rows, "health/action")),
+        *drift(data.commits),
+        *coach(data),
+        *places(data),
+        *events(data.journal),
+    ]
     found += [*resume(run)]
     if data.excluded:
         found.append(
@@ -53,6 +61,20 @@ def session(data: RunData) -> Iterator[Line]:
         yield "classifier", f"version {versions[-1]}{earlier}"
     free_gb = shutil.disk_usage(data.path).free / 1e9
     yield "disk", f"{free_gb:.0f} GB free" + (", make room before the next session" if free_gb < LITTLE_GB else "")
+
+
+def drift(commits: Iterable[Commit]) -> Iterator[Line]:
+    """Yield that the pictures of the newest session are unlike those that the classifier was trained on, if so."""
+    measured = [c for c in commits if "drift" in c.notes]
+    last = [c for c in measured if c.session == measured[-1].session]
+    off, light = (median(float(c.notes[k]) for c in last) if last else 1.0 for k in ("drift", "brightness"))
+    if off > DRIFTED or not LIGHT[0] <= light <= LIGHT[1]:
+        yield (
+            "pictures",
+            f"unlike those that the classifier was trained on: drift {off:.1f}, where 1 is their edge; brightness "
+            f"{light:.0%} of theirs. Record a few label episodes in this light, and train it again: hilserl record "
+            "--purpose=classifier; hilserl classifier train",
+        )
 
 
 def coach(data: RunData) -> Iterator[Line]:

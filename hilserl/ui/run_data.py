@@ -98,7 +98,8 @@ def read_run(path: Path, progress: Callable[[int], Any] = lambda _: None) -> Run
     found = coverage(attempts, area, read_true_places(path / "rig" / "truth.jsonl"))
     named = (flags.get("classifier") or {}).get("path")
     detector = _json(Path(named) / "detector.json") if named else {}
-    threshold = detector.get("calibration", {}).get("threshold")
+    of_success = len(detector["spec"].get("stages", "1")) - 1 if "calibrations" in detector else None
+    threshold = None if of_success is None else detector["calibrations"][of_success]["threshold"]
     excluded = len(reader.excluded())
     return RunData(path, reader.spec, commits, attempts, rows, journal, flags, found, excluded, threshold)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from data.schema import Episode, EpisodeMeta, Outcome
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
 
-SIZE_PX = 32
+SIZE_PX = 48  # the encoder needs 47
 FULL = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -23,46 +24,59 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def task() -> TaskSpec:
+@pytest.fixture(scope="module")
+def module_task() -> TaskSpec:
     cameras = (CameraSpec("front", FULL, SIZE_PX), CameraSpec("wrist", FULL, SIZE_PX))
-    return TaskSpec("lift", ObservationSpec(cameras, ("wrist",), (StateField("q", 2, "rad", -1, 1),)))
+    return TaskSpec("lift", ObservationSpec(cameras, ("wrist",), (StateField("q", 2, "rad", -1.0, 1.0),)))
+
+
+@pytest.fixture
+def task(module_task: TaskSpec) -> TaskSpec:
+    return module_task
+
+
+@pytest.fixture(scope="module")
+def module_episodes(module_task: TaskSpec) -> list[Episode]:
+    return [synthetic(module_task, i, success=i % 2 == 0) for i in range(12)]
 
 
 @pytest.fixture
 def make_episode(task: TaskSpec) -> Callable[..., Episode]:
-    def make(number: int, success: bool, steps: int = 40, outcome: Outcome = Outcome.TIMEOUT) -> Episode:
-        rng = np.random.default_rng(number)
-        top = 1.0 if success else 0.5
-        lift = np.clip(np.linspace(-0.5, 1.6, steps + 1), 0, 1) * top
-        left = int(rng.integers(4, SIZE_PX - 12))
-        images = {}
-        for camera in task.observation.cameras:
-            still = rng.integers(0, 120, (SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
-            movie = np.repeat(still[None], steps + 1, axis=0)
-            for t in range(steps + 1):
-                row = round((SIZE_PX - 8) * (1 - lift[t]))
-                movie[t, row : row + 8, left : left + 8] = (230, 30, 30)
-            images[camera.name] = movie
-        return Episode(
-            images=images,
-            state=np.zeros((steps + 1, 2), np.float32),
-            stamp_s=np.arange(steps + 1) / 10,
-            marked_success=lift > 0.7,
-            proposed=np.zeros((steps, 4), np.float32),
-            executed=np.zeros((steps, 4), np.float32),
-            source=np.zeros(steps, np.uint8),
-            reward=np.zeros(steps, np.float32),
-            terminated=np.zeros(steps, bool),
-            truncated=np.zeros(steps, bool),
-            p_success=np.full(steps, np.nan, np.float32),
-            policy_version=np.full(steps, -1, np.int64),
-            meta=EpisodeMeta(outcome, "labels", task.fingerprint, uuid=f"episode-{number}"),
-        )
-
-    return make
+    return functools.partial(synthetic, task)
 
 
 @pytest.fixture
 def episodes(make_episode) -> list[Episode]:
     return [make_episode(i, success=i % 2 == 0) for i in range(12)]
+
+
+def synthetic(
+    task: TaskSpec, number: int, success: bool, steps: int = 40, outcome: Outcome = Outcome.TIMEOUT
+) -> Episode:
+    rng = np.random.default_rng(number)
+    top = 1.0 if success else 0.5
+    lift = np.clip(np.linspace(-0.5, 1.6, steps + 1), 0, 1) * top
+    left = int(rng.integers(4, SIZE_PX - 12))
+    images = {}
+    for camera in task.observation.cameras:
+        still = rng.integers(0, 120, (SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+        movie = np.repeat(still[None], steps + 1, axis=0)
+        for t in range(steps + 1):
+            row = round((SIZE_PX - 12) * (1 - lift[t]))
+            movie[t, row : row + 12, left : left + 12] = (230, 30, 30)
+        images[camera.name] = movie
+    return Episode(
+        images=images,
+        state=np.zeros((steps + 1, 2), np.float32),
+        stamp_s=np.arange(steps + 1) / 10,
+        marked_success=lift > 0.7,
+        proposed=np.zeros((steps, 4), np.float32),
+        executed=np.zeros((steps, 4), np.float32),
+        source=np.zeros(steps, np.uint8),
+        reward=np.zeros(steps, np.float32),
+        terminated=np.zeros(steps, bool),
+        truncated=np.zeros(steps, bool),
+        p_success=np.full(steps, np.nan, np.float32),
+        policy_version=np.full(steps, -1, np.int64),
+        meta=EpisodeMeta(outcome, "labels", task.fingerprint, uuid=f"episode-{number}"),
+    )

@@ -5,15 +5,34 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from classifier.calibrate import (
-    CannotCalibrate,
-    auc,
-    calibrate,
-    evaluate,
-    fires,
-    hardest_negative,
-    leave_one_out,
-)
+from classifier import calibrate as rules
+from classifier import events
+from classifier.calibrate import CannotCalibrate, Gate, auc, fit_gate, fit_temperature, moved
+from classifier.events import Trace, fires
+from data.errors import UserError
+
+PLAIN = ((1, 1), (2, 2), (3, 3))
+
+
+def traces(p, marks):
+    return [Trace.plain(a, b) for a, b in zip(p, marks, strict=True)]
+
+
+def calibrate(p, marks, windows=PLAIN):
+    return rules.calibrate(traces(p, marks), windows)
+
+
+def evaluate(p, marks, threshold, hold, window=0):
+    return events.score(traces(p, marks), threshold, hold, window)
+
+
+def leave_one_out(p, marks):
+    return rules.leave_one_out(traces(p, marks), PLAIN)
+
+
+def hardest_negative(p, marks):
+    return rules.hardest_negative(traces(p, marks))
+
 
 PROBABILITIES = st.sampled_from([0.0, 1e-9, 0.1, 0.3, 0.5, 0.500001, 0.7, 0.9, 1 - 1e-13, 1.0])
 
@@ -84,7 +103,7 @@ def test_a_hold_count_rescues_a_single_odd_frame():
     assert chosen.hold > 1
     assert evaluate([p], [mark], chosen.threshold, chosen.hold).missed == 0
     with pytest.raises(CannotCalibrate):
-        calibrate([p], [mark], max_hold=1)
+        calibrate([p], [mark], ((1, 1),))
 
 
 def test_firing_one_frame_before_the_mark_is_early_and_two_frames_is_false():
@@ -137,3 +156,56 @@ def test_auc_is_the_share_of_pairs_in_the_right_order(data):
     assume(mark.any() and not mark.all())
     pairs = [(a > b) + 0.5 * (a == b) for a in p[mark] for b in p[~mark]]
     assert auc(p, mark) == pytest.approx(np.mean(pairs))
+
+
+def test_unsure_frames_count_neither_way():
+    """The frame after a mark still shows success: the camera's picture is older than the hand on the button."""
+    mark = np.array([0, 0, 0, 1, 1, 1, 0, 0], bool)
+    p = np.array([0, 0, 0, 0.9, 0.9, 0.9, 0.99, 0])
+    sure, doubt = Trace.plain(p, mark), Trace(p, mark, np.arange(8) == 6)
+    assert events.score([sure], 0.5, 1).false_successes == 1
+    assert events.score([doubt], 0.5, 1).false_successes == 0
+    with pytest.raises(CannotCalibrate):
+        rules.calibrate([sure], ((1, 1),))
+    assert rules.calibrate([doubt], ((1, 1),)).threshold == 0.5
+
+
+def test_a_mark_of_which_no_frame_is_sure_is_neither_caught_nor_missed():
+    mark = np.array([0, 1, 1, 0, 0], bool)
+    assert events.score([Trace(np.zeros(5), mark, mark)], 0.5, 1).successes == 0
+
+
+@given(
+    st.lists(PROBABILITIES, min_size=1, max_size=20), st.integers(1, 3), st.integers(0, 3), st.sampled_from([0.3, 0.9])
+)
+def test_n_of_m_frames_is_what_it_says(trace, hold, more, threshold):
+    fired = fires(np.array(trace), threshold, hold, hold + more)
+    for t, said in enumerate(fired):
+        assert said == (sum(p >= threshold for p in trace[max(0, t + 1 - hold - more) : t + 1]) >= hold)
+
+
+@pytest.mark.parametrize("factor", [0.2, 0.7, 3.0])
+def test_temperature_undoes_overconfidence(factor):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 4000)
+    mark = rng.random(4000) < 1 / (1 + np.exp(-logits))
+    assert fit_temperature(logits * factor, mark) == pytest.approx(factor * fit_temperature(logits, mark), rel=0.06)
+
+
+def test_a_gate_is_the_range_of_the_marked_frames_and_shuts_elsewhere():
+    state = np.stack([np.linspace(0, 1, 11), np.zeros(11)], 1).astype(np.float32)
+    gate = fit_gate("height", 0, state, state[:, 0] > 0.75)
+    assert 0.6 < gate.low < 0.75 < 1.0 < gate.high
+    base = rules.Calibration(0.5, 1, 0.0, gates=(gate,))
+    p = base.probability(np.full(11, 3.0), state)
+    assert (p[:6] == 0).all()
+    assert p[9] == pytest.approx(1 / (1 + np.exp(-3)))
+
+
+def test_a_person_may_move_threshold_and_hold_but_not_to_nonsense():
+    chosen = rules.Calibration(0.7, 3, 1.0, 4, gates=(Gate("z", 0, 0.0, 1.0),))
+    assert moved(chosen, 0.9, None, None) == rules.Calibration(0.9, 3, 1.0, 4, gates=chosen.gates)
+    assert moved(chosen, None, 2, None).frames == 2
+    for wrong in ((0.0, None, None), (1.1, None, None), (None, 0, None), (None, 3, 2)):
+        with pytest.raises(UserError, match="accepted"):
+            moved(chosen, *wrong)

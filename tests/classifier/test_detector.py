@@ -1,6 +1,7 @@
 """One detector for actor and evaluation: debounce, exact save and load, refusal of other images."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier.calibrate import Calibration, fires
+from classifier.calibrate import Calibration, Gate
 from classifier.detector import SuccessDetector
+from classifier.events import fires
 from classifier.frames import LabelledFrames
 from classifier.model import ClassifierSpec, SuccessModel
 from data.errors import UserError
@@ -29,9 +31,13 @@ def observe(episode, t):
 class Bare(SuccessDetector):
     """The debounce without a network."""
 
-    def __init__(self, calibration):
-        self.calibration = calibration
+    def __init__(self, *calibrations, stages=("success",), failures=()):
+        self.calibrations = calibrations
+        self.model = SimpleNamespace(spec=SimpleNamespace(stages=stages, failures=failures))
         self.reset()
+
+    def judge(self, probability):
+        return super().judge(np.atleast_1d(probability))
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.01, 1), st.integers(1, 3))
@@ -74,16 +80,17 @@ def test_version_follows_weights_threshold_and_hold(detector):
     for changed in (Calibration(0.61, 2, 1.0), Calibration(0.6, 3, 1.0)):
         versions.add(SuccessDetector(detector.model, changed).version)
     with torch.no_grad():
-        detector.model.head[0].weight[0, 0] += 1e-3
+        detector.model.heads[0].out[0].weight[0, 0] += 1e-3
     versions.add(SuccessDetector(detector.model, detector.calibration).version)
     assert len(versions) == 4
 
 
 def test_a_golden_frame_gives_the_same_tensor_in_training_and_in_the_detector(detector, task, episodes):
     frames = LabelledFrames.from_episodes(episodes, task.observation.cameras, task.fingerprint)
-    trained_on = frames.batch(np.array([41 + 12]))  # episode 1, frame 12
+    trained_on, _ = frames.batch(np.array([41 + 12]))  # episode 1, frame 12
     seen = {}
-    detector.model.register_forward_pre_hook(lambda _, args: seen.update(args[0]))
+    for name, encoder in detector.model.trunks[0].items():
+        encoder.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0][:, 0].clone()}))
     detector.step(observe(episodes[1], 12))
     assert seen.keys() == trained_on.keys()
     for name in seen:
@@ -145,3 +152,38 @@ def test_an_observation_without_the_camera_or_with_floats_is_refused(detector, e
         detector.step(dataclasses.replace(good, images={"front": good.images["front"]}))
     with pytest.raises(ValueError, match="uint8"):
         detector.step(dataclasses.replace(good, images={n: x / 255.0 for n, x in good.images.items()}))
+
+
+STAGES = {"stages": ("grasped", "placed", "success"), "failures": ("fell",)}
+
+
+def staged():
+    return Bare(*(Calibration(0.5, 1, 0.0) for _ in range(4)), **STAGES)
+
+
+def test_stages_count_in_their_order_and_stay_passed():
+    detector = staged()
+    told = [detector.judge(p) for p in ([0, 0, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 1, 0])]
+    assert [(v.stage, v.success) for v in told] == [(0, False), (1, False), (2, False), (3, True)]
+    detector.reset()
+    assert not detector.judge([0, 0, 1, 0]).success  # put there by hand: not grasped first
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=4, max_size=4), max_size=25))
+def test_a_stage_never_falls_and_success_needs_every_one(frames):
+    detector, before, passed = staged(), 0, []
+    for p in frames:
+        verdict = detector.judge(p)
+        assert verdict.stage >= before or verdict.stage == 2  # success is of this moment, the stages are for good
+        assert not verdict.success or (before >= 2 and p[2] == 1)
+        assert verdict.failure == ("fell" if p[3] else "")
+        passed.append(p)
+        before = min(verdict.stage, 2)
+        if before >= 1:
+            assert any(q[0] for q in passed)
+
+
+def test_a_shut_gate_is_no_success_whatever_the_images_say(detector, episodes):
+    shut = SuccessDetector(detector.model, dataclasses.replace(detector.calibration, gates=(Gate("q.0", 0, 5.0, 6.0),)))
+    assert shut.step(observe(episodes[0], 3)).probability == 0.0
+    assert shut.version != detector.version

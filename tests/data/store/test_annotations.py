@@ -63,10 +63,9 @@ def test_the_newest_label_counts_and_undo_brings_the_one_before_back(tmp_path: P
     notes = Annotations(tmp_path)
     notes.relabel("u", ((3, 5), (1, 3)), "a")
     second = notes.relabel("u", ((2, 4),), "b")
-    assert notes.verdicts()["u"].relabel == second
+    assert notes.verdicts()["u"].labels["success"] == second
     notes.undo(second.number, "c")
-    relabel = Annotations(tmp_path).verdicts()["u"].relabel
-    assert relabel is not None
+    relabel = Annotations(tmp_path).verdicts()["u"].labels["success"]
     assert relabel.intervals == ((1, 5),)  # normalised, and tuples again after JSON
 
 
@@ -147,7 +146,7 @@ def test_an_action_of_a_newer_program_is_refused(tmp_path: Path) -> None:
 def test_labels_that_leave_the_episode_are_refused_with_the_way_back(tmp_path: Path, made: ModuleType) -> None:
     entry = Annotations(tmp_path).relabel("episode-1", ((3, 9),), "typo")
     with pytest.raises(UserError, match="hilserl data relabel"):
-        Verdict(relabel=entry).apply(made.episode(made.task(), 1, 4))
+        Verdict(labels={"success": entry}).apply(made.episode(made.task(), 1, 4))
 
 
 def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:

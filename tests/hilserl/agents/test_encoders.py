@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import resnet
 
+from classifier.encoders import Encoder, PerCamera, SpatialLinear
 from data.errors import UserError
 from data.spec import TaskSpec
-from hilserl.agents.encoders import Encoder, PerCamera, SpatialLinear
 from hilserl.agents.networks import CriticEnsemble, NetworkConfig, Policy
 from hilserl.agents.policy_file import GOLDEN_TOLERANCE_BF16
 from hilserl.agents.sac import Batch, Sac, SacConfig

@@ -130,3 +130,17 @@ def test_a_torn_metrics_file_and_an_empty_one_do_no_harm(run: RunDirectory, said
     before = said()
     run.metrics_path.write_text(json.dumps(HEALTH | {"updates": 500}) + '\n{"upd')
     assert set(said()) == {*before, "health"}
+
+
+@pytest.mark.parametrize(("drift", "light", "warned"), [(0.5, 1.0, False), (1.6, 1.0, True), (0.5, 0.6, True)])
+def test_pictures_unlike_the_training_are_said_with_what_to_do(run, said, made, drift, light, warned) -> None:
+    task = made.task(cameras=0)
+    with EpisodeStore.create_or_open(run.path / "store", task) as store:
+        for number in range(200, 203):
+            episode = made.episode(task, number, 3)
+            notes = {"drift": drift, "brightness": light}
+            store.append(replace(episode, meta=replace(episode.meta, session="today", notes=notes)))
+    lines = said()
+    assert ("pictures" in lines) == warned
+    if warned:
+        assert "hilserl record --purpose=classifier" in lines["pictures"]

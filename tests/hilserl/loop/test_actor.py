@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classifier.detector import Verdict
 from data.schema import Outcome, Source
+from data.store.annotations import Annotations
 from hilserl.loop.session import SessionStopped
 from hilserl.robot.kinematics import ee_position
 from teleop.inputs import Button, Prompt
@@ -58,6 +60,48 @@ def test_the_detector_pays_once_and_ends_the_episode(bench):
     assert ends(episode) == (Outcome.SUCCESS, 1.0, True, False) and len(episode) == 4
     assert episode.meta.detector_version == "countdown"
     np.testing.assert_allclose(episode.p_success, [0.1, 0.1, 0.1, 0.9], atol=1e-6)
+
+
+class Sees(Countdown):
+    """A detector that says the same of every frame."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self._verdict = verdict
+
+    def reset(self): ...
+
+    def step(self, observation):
+        return self._verdict
+
+
+def test_a_reward_cannot_be_farmed(bench):
+    """Whoever stays in success is paid once: the first frame of it ends the episode."""
+    for episode in bench(detector=Sees(Verdict(1.0, True))).run(episodes=2):
+        assert ends(episode) == (Outcome.SUCCESS, 1.0, True, False) and len(episode) == 1
+
+
+def test_a_failure_that_the_detector_sees_ends_the_episode(bench):
+    (episode,) = bench(detector=Sees(Verdict(0.0, False, failure="fell"))).run()
+    assert ends(episode) == (Outcome.FAILURE, 0.0, True, False) and len(episode) == 1
+
+
+def test_the_persons_failure_outdoes_the_detector_and_is_a_hard_negative(bench):
+    b = bench([press(Button.FAILURE)], detector=Countdown(1))
+    (episode,) = b.run()
+    assert ends(episode) == (Outcome.FAILURE, 0.0, True, False)
+    verdict = Annotations(b.store.path).verdicts()[episode.meta.uuid]
+    assert verdict.labels["success"].intervals == ()
+
+
+def test_a_failure_that_nobody_took_for_success_is_no_label(bench):
+    b = bench([press(Button.FAILURE)], detector=Countdown(4))
+    b.run()
+    assert not Annotations(b.store.path).entries()
+
+
+def test_drift_of_the_pictures_is_stored(bench):
+    (episode,) = bench(detector=Sees(Verdict(0.0, False, drift=1.8, brightness=0.7))).run()
+    assert (episode.meta.notes["drift"], episode.meta.notes["brightness"]) == (1.8, 0.7)
 
 
 def test_the_detector_starts_afresh_in_every_episode(bench):
