@@ -28,7 +28,7 @@ EPISODES = 5  # the scripted operator succeeds in the first three of five
 @pytest.fixture
 def rig() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="rig"))  # short: a socket's path has 107 characters at most
-    command = [sys.executable, "-m", "hilserl.cli", "rig", f"--directory={directory}", "--time_scale=6"]
+    command = [sys.executable, "-m", "hilserl.cli", "rig", f"--directory={directory}", "--time_scale=4"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline_s = time.monotonic() + 90
     while not (directory / "rig.json").exists():
@@ -42,7 +42,7 @@ def rig() -> Iterator[Path]:
 
 @pytest.mark.browser
 @pytest.mark.timeout(600)
-def test_record_label_train_calibrate_preview(quiet_machine, rig: Path, tmp_path: Path, page, served, capsys) -> None:
+def test_record_label_train_calibrate_preview(rig: Path, tmp_path: Path, page, served, capsys) -> None:
     run = tmp_path / "run"
     person = ["--teleop.type=scripted", f"--teleop.rig={rig}", "--teleop.plays=show", "--ui.enabled=false"]
     arm = [*arm_flags(rig), f"--output_dir={run}", *person]
