@@ -28,7 +28,7 @@ from hilserl.ui.curves import read_names
 from hilserl.ui.report import write_report
 from hilserl.ui.resume import resume_card
 
-LEARNER_NICE = 10  # the arm's ticks come first; what is left of the machine is the learner's
+LEARNER_NICE = 5  # the arm's ticks come first; what is left of the machine is the learner's
 CURVES_NICE = 15  # whoever only watches comes last
 FINISH_S = 60.0  # for the updates that the last episodes still allow
 

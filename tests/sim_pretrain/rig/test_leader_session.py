@@ -125,14 +125,15 @@ def test_doctor_finds_everything_in_order_and_tries_it(
 
 def test_a_person_can_ask_the_rig_from_the_command_line(rig: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ["rig", "ask", f"--directory={rig}"]
-    assert main([*ask, "op=hand", "elbow_flex=0.2", "seconds=0.1"]) == 0
 
     def elbow_rad() -> float:
         capsys.readouterr()
         assert main([*ask, "op=leader"]) == 0
         return json.loads(capsys.readouterr().out)["joints_rad"][2]
 
-    until(lambda: elbow_rad() > 0.15, "the hand has moved the leader")
+    by_rad = -0.2 if (before := elbow_rad()) > 0 else 0.2
+    assert main([*ask, "op=hand", f"elbow_flex={by_rad}", "seconds=0.1"]) == 0
+    until(lambda: abs(elbow_rad() - before) > 0.15, "the hand has moved the leader")
     assert main([*ask, "op=pad", "act=tap", "control=start"]) == 0
     assert json.loads((rig / "pad.events").read_text().splitlines()[-1])["control"] == "start"
     for wrong, accepted in (
