@@ -27,17 +27,11 @@ def made() -> ModuleType:
     return module
 
 
-LONG = ("test_demo", "test_commands", "test_operator_session", "test_leader_session", "test_classifier_journey")
+RIGS = ("test_demo", "test_commands", "test_operator_session", "test_leader_session", "test_classifier_journey")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the files that keep a machine busy for a minute or more begin early, and not all at once."""
-    files = dict[Path, list[pytest.Item]]()
+    """Whole files go to a worker; those that run an emulated arm for minutes all to one, first: two would starve."""
+    items.sort(key=lambda item: item.path.stem not in RIGS)
     for item in items:
-        files.setdefault(item.path, []).append(item)
-    long = sorted((path for path in files if path.stem in LONG), key=lambda path: LONG.index(path.stem))
-    order = [path for path in files if path not in long]
-    apart = 1 + len(order) // (1 + len(long))
-    for k, path in enumerate(long):
-        order.insert(k * apart, path)
-    items[:] = [item for path in order for item in files[path]]
+        item.add_marker(pytest.mark.xdist_group("rigs" if item.path.stem in RIGS else str(item.path)))

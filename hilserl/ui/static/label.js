@@ -17,7 +17,15 @@ const films = new Map(); // "uuid camera": Image
 const episode = () => data.episodes[at];
 const inside = (intervals, k) => intervals.some(([a, b]) => a <= k && k < b);
 
-async function ask(path, body) {
+let before = Promise.resolve();
+
+// One request after the other: a late answer would undo what was said since.
+function ask(path, body) {
+  before = before.catch(() => {}).then(() => send(path, body));
+  return before;
+}
+
+async function send(path, body) {
   const answer = await fetch(path + location.search, body && { method: "POST", body: JSON.stringify(body) });
   const said = await answer.json();
   $("notice").hidden = answer.ok;
