@@ -3,9 +3,12 @@
 OpenGL for MuJoCo; one thread for torch, as a second one that waits for a busy core makes updates ten times slower.
 """
 
+import fcntl
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -28,10 +31,30 @@ def made() -> ModuleType:
 
 
 RIGS = ("test_demo", "test_commands", "test_operator_session", "test_leader_session", "test_classifier_journey")
+WAIT_S = 1200  # for the other worker's rig, and for the test itself
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole files go to a worker; those that run an emulated arm for minutes all to one, first: two would starve."""
-    items.sort(key=lambda item: item.path.stem not in RIGS)
+    """Let the files that run an emulated arm for a minute or more begin early and apart."""
+    files = dict[Path, list[pytest.Item]]()
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("rigs" if item.path.stem in RIGS else str(item.path)))
+        files.setdefault(item.path, []).append(item)
+    long = sorted((path for path in files if path.stem in RIGS), key=lambda path: RIGS.index(path.stem))
+    order = [path for path in files if path not in long]
+    apart = 1 + len(order) // (1 + len(long))
+    for k, path in enumerate(long):
+        order.insert(k * apart, path)
+        for item in files[path]:
+            item.add_marker(pytest.mark.timeout(WAIT_S))
+    items[:] = [item for path in order for item in files[path]]
+
+
+@pytest.fixture(autouse=True)
+def one_rig_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Two emulated arms that run faster than time, with learners and browsers, would starve each other."""
+    if request.path.stem not in RIGS:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / "hilserl-tests-one-rig").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -53,7 +53,6 @@ def test_the_hard_table_keeps_every_change_that_was_asked_for(tmp_path: Path) ->
         world_of(DemoArgs(output_dir=tmp_path, gap=False, hard=True))
 
 
-@pytest.mark.timeout(600)
 def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
     command = [sys.executable, "-m", "hilserl.cli", "demo", f"--output_dir={run}"]
     done = subprocess.run([*command, "--quick", "--time_scale=8"], capture_output=True, text=True)

@@ -41,7 +41,6 @@ def rig() -> Iterator[Path]:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(600)
 def test_record_label_train_calibrate_preview(rig: Path, tmp_path: Path, page, served, capsys) -> None:
     run = tmp_path / "run"
     person = ["--teleop.type=scripted", f"--teleop.rig={rig}", "--teleop.plays=show", "--ui.enabled=false"]
