@@ -20,6 +20,7 @@ DRIVER = Path(__file__).with_name("driver_process.py")
 IN_ORDER = {"SIGINT": 130, "SIGTERM": 130, "SIGHUP": 130, "error": 1, "rest": 1}
 BARE = {"bare SystemExit": 3, "bare SIGTERM": -15}  # without guard and signal handling, the arm a module global
 FROZEN = ("SIGKILL", "terminal", "_exit", "SIGSTOP", "hang")
+TRIES = 3  # an emulated bus that is starved of its core ends a driver before its time
 TORQUE_ENABLE, TORQUE_LIMIT = 40, slice(48, 50)
 
 
@@ -37,13 +38,16 @@ def ended(new_bench, tmp_path_factory):
         stack.callback(driver.stdin.close)
         benches = {}
         for ending in (*IN_ORDER, *FROZEN, *BARE):
-            folder = tmp_path_factory.mktemp(ending)
-            benches[ending] = stack.enter_context(new_bench(folder))
-            print(json.dumps([str(folder), ending]), file=driver.stdin, flush=True)
-            deadline_s = time.monotonic() + 60  # the first one imports the driver
-            while not over(benches[ending], ending):
-                assert time.monotonic() < deadline_s, f"{ending}: {words(benches[ending])}"
-                time.sleep(0.02)
+            for _ in range(TRIES):
+                folder = tmp_path_factory.mktemp(ending)
+                benches[ending] = stack.enter_context(new_bench(folder))
+                print(json.dumps([str(folder), ending]), file=driver.stdin, flush=True)
+                deadline_s = time.monotonic() + 60  # the first one imports the driver
+                while not over(benches[ending], ending):
+                    assert time.monotonic() < deadline_s, f"{ending}: {words(benches[ending])}"
+                    time.sleep(0.02)
+                if ending in BARE or (folder / "pid").exists():  # it came to its end
+                    break
         yield benches
 
 
