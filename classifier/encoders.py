@@ -253,9 +253,10 @@ def load_weights(trunk: nn.Module, path: Path) -> None:
     from safetensors.torch import load_file
 
     convert = (
-        "Accepted is a safetensors file of torchvision's names; nothing is downloaded. To convert a checkpoint:\n"
-        "python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('resnet18.pth', weights_only=True), "
-        "'resnet18.safetensors')\""
+        "Accepted is a safetensors file of torchvision's names; nothing is downloaded here. To make one, on a machine "
+        "that has torchvision's weights or may fetch them:\n"
+        'python -c "import safetensors.torch as s, torchvision.models as m; '
+        "s.save_file(m.resnet18(weights='DEFAULT').state_dict(), 'resnet18.safetensors')\""
     )
     if not path.is_file():
         raise UserError(f"encoder_weights: there is no file {path}. {convert}")

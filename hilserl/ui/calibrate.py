@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -16,7 +15,7 @@ from data.labels import add, remove
 from data.store.annotations import SUCCESS, UNSURE
 from hilserl.ui.label import film_route
 from hilserl.ui.label_set import LabelSet
-from hilserl.ui.web import page
+from hilserl.ui.web import answering, page
 
 AROUND = 2  # frames on either side of a mistake that are decided about with it
 
@@ -69,15 +68,6 @@ def calibrate_routes(judged: CalibrationSet, labels: LabelSet) -> list[BaseRoute
             raise UserError(f"{asked['verdict']!r} is no decision; accepted are relabel, keep and ambiguous")
         judged.refresh()
         return everything()
-
-    def answering(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], Any]:
-        async def answer(request: Request) -> Response:
-            try:
-                return JSONResponse(await run_in_threadpool(do, await request.json()))
-            except (UserError, KeyError, ValueError) as error:
-                return JSONResponse({"error": str(error)}, status_code=400)
-
-        return answer
 
     async def whole(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(everything))

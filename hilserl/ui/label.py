@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from data.errors import UserError
 from hilserl.ui.label_set import LabelSet
-from hilserl.ui.web import page
+from hilserl.ui.web import answering, page
 
 
 def label_routes(labels: LabelSet) -> list[BaseRoute]:
@@ -21,26 +17,17 @@ def label_routes(labels: LabelSet) -> list[BaseRoute]:
     async def overview(_: Request) -> Response:
         return JSONResponse(await run_in_threadpool(labels.overview))
 
-    def changing(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], Any]:
-        async def answer(request: Request) -> Response:
-            try:
-                return JSONResponse(await run_in_threadpool(change, await request.json()))
-            except (UserError, KeyError, ValueError) as error:
-                return JSONResponse({"error": str(error)}, status_code=400)
-
-        return answer
-
     return [
         Route("/", page("label.html")),
         Route("/api/labels", overview),
         film_route(labels),
         Route(
             "/api/label",
-            changing(lambda asked: labels.change(asked["uuid"], asked["label"], asked["intervals"])),
+            answering(lambda asked: labels.change(asked["uuid"], asked["label"], asked["intervals"])),
             methods=["POST"],
         ),
-        Route("/api/drop", changing(lambda asked: labels.drop(asked["uuid"])), methods=["POST"]),
-        Route("/api/undo", changing(lambda _: labels.undo()), methods=["POST"]),
+        Route("/api/drop", answering(lambda asked: labels.drop(asked["uuid"])), methods=["POST"]),
+        Route("/api/undo", answering(lambda _: labels.undo()), methods=["POST"]),
     ]
 
 

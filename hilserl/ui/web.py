@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from data.errors import UserError
 from hilserl.ui.address import Address, is_loopback
 
 STATIC = Path(__file__).with_name("static")
@@ -34,6 +37,18 @@ def application(routes: Sequence[BaseRoute], address: Address) -> Starlette:
     """Return the app of a page: its routes, `/static`, and the guard in front of them all."""
     static = Mount("/static", StaticFiles(directory=STATIC))
     return Starlette(routes=[*routes, static], middleware=[Middleware(Guard, token=address.token)])
+
+
+def answering(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return an endpoint that does what a posted JSON object asks, off the loop; refused: 400, and why."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return JSONResponse(await run_in_threadpool(do, await request.json()))
+        except (UserError, KeyError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+
+    return answer
 
 
 def page(name: str) -> Callable[[Request], Response]:

@@ -1,5 +1,7 @@
 // The calibration page: try a threshold, keep it, and decide about the frames on which classifier and person disagree.
 
+import { ask } from "./ask.js";
+
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const $ = (id) => document.getElementById(id);
 const logit = (p) => Math.log(p / (1 - p));
@@ -8,14 +10,11 @@ const kept = new Set(); // mistakes of which the person says that the label is r
 
 let data = null;
 
-async function ask(path, body) {
-  const answer = await fetch(path + location.search, body && { method: "POST", body: JSON.stringify(body) });
-  const said = await answer.json();
-  $("notice").hidden = answer.ok;
-  $("notice").textContent = answer.ok ? "" : said.error;
-  if (answer.ok) data = { ...data, ...said };
+async function update(path, body) {
+  const said = await ask(path, body);
+  if (said) data = { ...data, ...said };
   draw();
-  return answer.ok;
+  return said !== null;
 }
 
 function big(id, value, below, good) {
@@ -85,13 +84,13 @@ canvas.onpointermove = (e) => {
   data.threshold = at(e);
   draw();
 };
-canvas.onpointerup = () => ask("/api/try", { threshold: data.threshold, hold: data.hold });
-$("hold").onchange = () => ask("/api/try", { threshold: data.threshold, hold: Number($("hold").value) });
-$("keep").onclick = () => ask("/api/keep", { threshold: data.threshold, hold: data.hold });
+canvas.onpointerup = () => update("/api/try", { threshold: data.threshold, hold: data.hold });
+$("hold").onchange = () => update("/api/try", { threshold: data.threshold, hold: Number($("hold").value) });
+$("keep").onclick = () => update("/api/keep", { threshold: data.threshold, hold: data.hold });
 
 async function decide(m, verdict) {
   if (verdict === "keep") kept.add(`${m.uuid} ${m.frame}`);
-  if (await ask("/api/decide", { uuid: m.uuid, frame: m.frame, verdict })) grid();
+  if (await update("/api/decide", { uuid: m.uuid, frame: m.frame, verdict })) grid();
 }
 
 function grid() {
@@ -127,5 +126,5 @@ function grid() {
   if (!data.mistakes.length) $("mistakes").textContent = "None: they agree in every frame that is sure.";
 }
 
-if (await ask("/api/calibration")) grid();
+if (await update("/api/calibration")) grid();
 addEventListener("resize", draw);

@@ -1,5 +1,6 @@
 // The label page: everything that it shows comes from /api/labels, everything that changes goes through one request.
 
+import { ask } from "./ask.js";
 import { edgeAt, include, intervalEnd, intervalStart, toggle, without } from "./intervals.js";
 
 const THUMBNAILS = 14;
@@ -16,22 +17,6 @@ const films = new Map(); // "uuid camera": Image
 
 const episode = () => data.episodes[at];
 const inside = (intervals, k) => intervals.some(([a, b]) => a <= k && k < b);
-
-let before = Promise.resolve();
-
-// One request after the other: a late answer would undo what was said since.
-function ask(path, body) {
-  before = before.catch(() => {}).then(() => send(path, body));
-  return before;
-}
-
-async function send(path, body) {
-  const answer = await fetch(path + location.search, body && { method: "POST", body: JSON.stringify(body) });
-  const said = await answer.json();
-  $("notice").hidden = answer.ok;
-  $("notice").textContent = answer.ok ? "" : said.error;
-  return answer.ok ? said : null;
-}
 
 function film(uuid, camera) {
   const key = `${uuid} ${camera}`;

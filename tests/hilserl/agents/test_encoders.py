@@ -149,17 +149,22 @@ def test_without_a_file_a_resnet_is_random_and_all_of_it_trains(task: TaskSpec) 
 
 
 def test_weights_that_are_not_there_are_never_fetched(task: TaskSpec, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no file .*absent(?s:.*)nothing is downloaded(?s:.*)python -c"):
+    with pytest.raises(UserError, match=r"no file .*absent(?s:.*)nothing is downloaded here(?s:.*)python -c"):
         policy_of(task, encoder="resnet18", encoder_weights=tmp_path / "absent")
 
 
-def test_a_pickled_checkpoint_is_refused_and_the_said_command_converts_it(
+def test_a_pickled_checkpoint_is_refused_and_the_said_command_makes_an_accepted_one(
     task: TaskSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(trained("resnet18").state_dict(), "resnet18.pth")
     with pytest.raises(UserError, match=r"resnet18.pth is no safetensors file") as caught:
         policy_of(task, encoder="resnet18", encoder_weights=Path("resnet18.pth"))
+    # Where torchvision looks first: with its weights there, it fetches nothing.
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    known = tmp_path / "hub" / "checkpoints" / Path(resnet.ResNet18_Weights.DEFAULT.url).name
+    known.parent.mkdir(parents=True)
+    Path("resnet18.pth").rename(known)
     exec(str(caught.value).split('python -c "')[1].removesuffix('"'))
     policy = policy_of(task, encoder="resnet18", encoder_weights=Path("resnet18.safetensors"))
     assert torch.equal(policy.encoder.conv.conv1.weight, trained("resnet18").conv1.weight)
