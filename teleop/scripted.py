@@ -226,7 +226,7 @@ class _RigEyes:
                 self._open()
             self._socket.sendall(json.dumps(request).encode() + b"\n")
             answer = self._lines.readline()
-            if not answer:
+            if not answer.endswith(b"\n"):
                 raise ConnectionError("it closed its socket")
         except OSError as error:
             self.close()  # a late answer must not pass for the next one

@@ -69,7 +69,7 @@ class CleanInput:
 
     def __call__(self) -> None:
         """Drop what was received and not read."""
-        if self._owed > 0:
+        if self._owed > 0 and self._port.ser.is_open:  # of a closed port, `in_waiting` raises TypeError
             waiting, since_s = self._port.ser.in_waiting, time.monotonic()
             while time.monotonic() - since_s < QUIET_S:
                 if self._port.ser.in_waiting != waiting:

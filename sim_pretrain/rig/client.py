@@ -153,7 +153,7 @@ class RigClient:
         try:
             self._socket.sendall(json.dumps(request).encode() + b"\n")
             line = self._answers.readline()
-            if not line:
+            if not line.endswith(b"\n"):
                 raise ConnectionResetError("it hung up")
         except OSError as error:
             raise self._absent(error) from error

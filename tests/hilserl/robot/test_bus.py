@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from hilserl.robot.bus import QUIET_S
+from hilserl.robot.bus import QUIET_S, BusFault
 from sim_pretrain.rig.feetech_bus import READ, SYNC_READ, pack
 
 TICK = 0.0016
@@ -44,6 +44,14 @@ def test_after_a_broken_answer_its_rest_is_waited_for(bench, arm):
     assert arm._motors.port_handler.ser.in_waiting == 0
     time.sleep(2 * QUIET_S)
     assert arm._motors.port_handler.ser.in_waiting == 0
+
+
+def test_a_port_that_closed_in_the_middle_of_an_answer_is_a_bus_fault_to_whoever_asks_next(arm):
+    arm._clean._owed = 8
+    arm._bus.port_handler.closePort()
+    assert arm._motors.alarms() == ""
+    with pytest.raises(BusFault, match="reading the joints failed"):
+        arm.read()
 
 
 def test_a_whole_answer_is_waited_for_by_nobody(arm):
