@@ -40,6 +40,7 @@ def main() -> int:
     parser.add_argument("--time_scale", type=float, default=4.0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # begun with `nohup`, the session would rightly ignore it
     with tempfile.TemporaryDirectory(prefix="soak") as folder:
         directory = Path(folder) / "rig"
         directory.mkdir()
