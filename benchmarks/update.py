@@ -33,6 +33,7 @@ from hilserl.loop.agents import AgentConfig, make_agent
 LEROBOT_CNN = ((7, 2), (5, 2), (3, 2), (3, 2))  # kernel and stride of its convolutions to 32 channels
 LATENT = 256  # LeRobot reduces each of two cameras to 256 by a matrix of its own; both by one of 256 is as much work
 IMAGENET = {"mean": [[[0.485]], [[0.456]], [[0.406]]], "std": [[[0.229]], [[0.224]], [[0.225]]]}
+EQUAL = SacConfig(actor_every=1, anchor_start=0.0)  # as LeRobot: no anchor, and an actor that learns as often
 PEER = "LeRobot"
 
 
@@ -46,6 +47,7 @@ class Contender(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoders", nargs="+", choices=("frozen", "trained"), default=["frozen", "trained"])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch; rows of the table for each")
     parser.add_argument("--runs", type=int, default=5, help="turns of each; the table shows their median")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for both sides")
@@ -53,7 +55,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     print(f"{platform.machine()}, {args.device}, torch {torch.__version__}, {args.runs} runs\n")
     print("| what | torch threads | CPU ms | wall ms | LeRobot's, CPU | LeRobot's, wall |\n|---|---|---|---|---|---|")
-    for name, make in (("frozen ResNet-10", frozen), ("small CNN, end to end", trained)):
+    makers = {"frozen": ("frozen ResNet-10", frozen), "trained": ("small CNN, end to end", trained)}
+    for name, make in (makers[encoder] for encoder in args.encoders):
         torch.set_num_threads(1)
         sides = make(args.device)
         for side, contender in sides.items():
@@ -72,8 +75,8 @@ def frozen(device: str) -> dict[str, Contender]:
     network = NetworkConfig(encoder="resnet10", pooling="spatial", squeeze=LATENT)
     return {
         PEER: new_lerobot(device, vision_encoder_name="resnet10", freeze_vision_encoder=True),
-        "ours, equal": new_ours(network, SacConfig(actor_every=1), device),
-        "ours, equal, bf16": new_ours(replace(network, bf16=True), SacConfig(actor_every=1), device),
+        "ours, equal": new_ours(network, EQUAL, device),
+        "ours, equal, bf16": new_ours(replace(network, bf16=True), EQUAL, device),
         "ours, defaults": new_ours(replace(network, squeeze=64), SacConfig(), device),
     }
 
@@ -84,8 +87,8 @@ def trained(device: str) -> dict[str, Contender]:
     network = NetworkConfig(encoder="lerobot", pooling="spatial", squeeze=LATENT)
     return {
         PEER: new_lerobot(device, vision_encoder_name=None, freeze_vision_encoder=False),
-        "ours, equal": new_ours(network, SacConfig(actor_every=1, encoder_lr=3e-4), device),
-        "ours, equal, bf16": new_ours(replace(network, bf16=True), SacConfig(actor_every=1, encoder_lr=3e-4), device),
+        "ours, equal": new_ours(network, replace(EQUAL, encoder_lr=3e-4), device),
+        "ours, equal, bf16": new_ours(replace(network, bf16=True), replace(EQUAL, encoder_lr=3e-4), device),
         "ours, defaults": new_ours(NetworkConfig(), SacConfig(encoder_lr=3e-4), device),
     }
 

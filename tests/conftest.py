@@ -3,16 +3,15 @@
 OpenGL for MuJoCo; one thread for torch, as a second one that waits for a busy core makes updates ten times slower.
 """
 
-import fcntl
 import importlib.util
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -31,30 +30,28 @@ def made() -> ModuleType:
 
 
 RIGS = ("test_demo", "test_commands", "test_operator_session", "test_leader_session", "test_classifier_journey")
-WAIT_S = 1200  # for the other worker's rig, and for the test itself
+RIG_TIMEOUT_S = 600  # of a test with real processes, beside another worker
+
+
+class OneRigAtATime(LoadScopeScheduling):
+    """A file is one worker's, and so are all that run an emulated arm.
+
+    Two arms that run faster than time, with learners and browsers, would starve each other.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "rigs" if Path(file).stem in RIGS else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneRigAtATime:
+    """Hand out the tests so."""
+    return OneRigAtATime(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the files that run an emulated arm for a minute or more begin early and apart."""
-    files = dict[Path, list[pytest.Item]]()
+    """Begin with what takes longest."""
     for item in items:
-        files.setdefault(item.path, []).append(item)
-    long = sorted((path for path in files if path.stem in RIGS), key=lambda path: RIGS.index(path.stem))
-    order = [path for path in files if path not in long]
-    apart = 1 + len(order) // (1 + len(long))
-    for k, path in enumerate(long):
-        order.insert(k * apart, path)
-        for item in files[path]:
-            item.add_marker(pytest.mark.timeout(WAIT_S))
-    items[:] = [item for path in order for item in files[path]]
-
-
-@pytest.fixture(autouse=True)
-def one_rig_at_a_time(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Two emulated arms that run faster than time, with learners and browsers, would starve each other."""
-    if request.path.stem not in RIGS:
-        yield
-        return
-    with (Path(tempfile.gettempdir()) / "hilserl-tests-one-rig").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        if item.path.stem in RIGS:
+            item.add_marker(pytest.mark.timeout(RIG_TIMEOUT_S))
+    items.sort(key=lambda item: RIGS.index(item.path.stem) if item.path.stem in RIGS else len(RIGS))

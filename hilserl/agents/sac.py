@@ -222,7 +222,7 @@ class Sac(nn.Module):
     def actor_loss(
         self, batch: Batch, operated_episodes: int, anchor_features: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return −mean Q / |Q̄| + entropy + anchor + cloning, and its parts.
+        """Return −mean Q / |Q̄| + entropy + cloning + anchor, and its parts.
 
         `anchor_features` are what the simulation policy's encoder sees, where the batch's come from another.
         """
@@ -232,20 +232,23 @@ class Sac(nn.Module):
         scale = q.detach().abs().mean().clamp(min=1e-2)
         entropy = -log_density[:, : self.exploring].sum(-1)
         improvement = -(q + self.log_temperature.detach().exp() * entropy).mean() / scale
-        with torch.no_grad():
-            seen = batch.features if anchor_features is None else anchor_features
-            anchor_mode = self.anchor.mode(seen, batch.state)[:, : self.controlled]
-        anchor = (mode - anchor_mode).square().sum(-1).mean()
         shown = batch.action[:, : self.controlled]
         cloning = (F.huber_loss(mode, shown, reduction="none").sum(-1) * batch.human).sum()
         cloning = cloning / batch.human.sum().clamp(min=1.0)
-        loss = (
-            improvement
-            + decayed(c.anchor_start, c.anchor_end, c.anchor_episodes, operated_episodes) * anchor
-            + decayed(c.cloning_start, c.cloning_end, c.cloning_episodes, operated_episodes) * cloning
-        )
-        info = {"actor_loss": loss.detach(), "entropy": entropy.detach().mean()}
-        return loss, info | {"anchor": anchor.detach(), "cloning": cloning.detach()}
+        loss = improvement + decayed(c.cloning_start, c.cloning_end, c.cloning_episodes, operated_episodes) * cloning
+        info = {"entropy": entropy.detach().mean(), "cloning": cloning.detach()}
+        if pull := self.pull(operated_episodes):
+            with torch.no_grad():
+                seen = batch.features if anchor_features is None else anchor_features
+                anchor_mode = self.anchor.mode(seen, batch.state)[:, : self.controlled]
+            anchor = (mode - anchor_mode).square().sum(-1).mean()
+            loss, info["anchor"] = loss + pull * anchor, anchor.detach()
+        return loss, info | {"actor_loss": loss.detach()}
+
+    def pull(self, operated_episodes: int) -> float:
+        """Return the weight of the anchor after so many episodes; at 0 nobody asks what the anchor would do."""
+        c = self.config
+        return decayed(c.anchor_start, c.anchor_end, c.anchor_episodes, operated_episodes)
 
     def _update_actor(
         self, batch: Batch, operated_episodes: int, images: dict[str, Tensor] | None = None
@@ -253,8 +256,9 @@ class Sac(nn.Module):
         anchor_features = None
         if images is not None:
             batch = batch._replace(features=batch.features.detach())
-            with torch.no_grad():
-                anchor_features = self.policy.encode_batch(images, self.anchor_encoder)
+            if self.pull(operated_episodes):
+                with torch.no_grad():
+                    anchor_features = self.policy.encode_batch(images, self.anchor_encoder)
         loss, info = self.actor_loss(batch, operated_episodes, anchor_features)
         self.actor_optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=self._acting)  # not into the critics
