@@ -110,9 +110,19 @@ class Estimate:
 
 
 def available_bytes(device: str = "cpu") -> int | None:
-    """Return the memory that is free on a device, without swap; None where the system does not tell."""
+    """Return the memory that is free on a device, without swap; None where the system does not tell.
+
+    Raises:
+        UserError: there is no such device.
+    """
     if device != "cpu":
-        return int(torch.cuda.mem_get_info(device)[0])
+        try:
+            return int(torch.cuda.mem_get_info(device)[0])
+        except (RuntimeError, AssertionError, ValueError) as error:  # no GPU, a torch without CUDA, no device's name
+            raise UserError(
+                f"torch cannot use the device {device!r}: {str(error).splitlines()[0]}\n"
+                f"Accepted here is: {'cpu, cuda' if torch.cuda.is_available() else 'cpu'}"
+            ) from error
     try:
         with open("/proc/meminfo") as file:
             lines = dict(line.split(":", 1) for line in file)

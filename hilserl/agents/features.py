@@ -43,13 +43,16 @@ class FeatureReplay:
     until `refresh` has encoded everything again.
     """
 
-    def __init__(self, policy: Policy, config: ReplayConfig, discount: float | None = None) -> None:
+    def __init__(
+        self, policy: Policy, config: ReplayConfig, discount: float | None = None, device: str = "cpu"
+    ) -> None:
         """Make an empty replay.
 
         Args:
             policy: its encoder makes the features.
             config: sizes.
             discount: the agent's, per step; needed when a return has several.
+            device: where the features lie and the batches come from; that of the agent.
 
         Raises:
             ValueError: it has several, and there is no discount.
@@ -58,17 +61,18 @@ class FeatureReplay:
             discount = 1.0  # the agent's own is all there is to it
         if discount is None:
             raise ValueError(f"returns over {config.n_step} steps need the discount of the agent that samples them")
-        self._policy, self._config, self._discount = policy, config, discount
+        self._policy, self._config, self._discount, self._device = policy, config, discount, device
         self._frames = Ring(
             feature_layout(policy, config),
             capacity_bytes=int(config.capacity_gib * GIB),
             n_step=config.n_step,
             discount=self._discount,
             seed=config.seed,
+            device=device,
         )
         self.episodes = 0
         self.encoder_hash = ""  # of the encoder that made the features
-        self._probe = torch.empty(0)  # of its weights
+        self._probe = probe(policy)  # of its weights
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -105,7 +109,7 @@ class FeatureReplay:
             self._require_same_encoder()
         drawn, frames = self._frames.draw(self._config.batch_size), self._frames
         now, later = drawn.now[:, 0], drawn.later[:, 0]
-        copy = torch.randint(self._config.copies + 1, (2, len(now)), generator=frames.generator)
+        copy = torch.randint(self._config.copies + 1, (2, len(now)), generator=frames.generator).to(self._device)
         return Batch(
             features=self._features(now, copy[0]),
             state=frames["state"][now],
@@ -135,7 +139,7 @@ class FeatureReplay:
         Raises:
             ValueError: `episodes` are not as many as were added, or the encoder changes again meanwhile.
         """
-        fresh = FeatureReplay(policy, self._config, self._discount)
+        fresh = FeatureReplay(policy, self._config, self._discount, self._device)
         for episode in episodes:
             fresh.add(episode)
             yield fresh.episodes
@@ -174,7 +178,8 @@ def probe(policy: Policy) -> Tensor:
     A hash of all of them takes too long for every batch; a tensor's version misses the steps of a fused optimiser.
     """
     weights = (*policy.encoder.parameters(), *policy.encoder.buffers())
-    return torch.cat([torch.empty(0), *(w.detach().flatten()[:: w.numel() // 4 + 1].float() for w in weights)])
+    few = [w.detach().flatten()[:: w.numel() // 4 + 1].float() for w in weights]
+    return torch.cat(few) if few else torch.empty(0)
 
 
 def feature_layout(policy: Policy, config: ReplayConfig) -> Layout:
@@ -187,11 +192,12 @@ def feature_layout(policy: Policy, config: ReplayConfig) -> Layout:
 def encode_copies(policy: Policy, images: Tensor, copies: int, shift_px: int, rng: np.random.Generator) -> Tensor:
     """Encode uint8 images [T, C, S, H, W, 3] and `copies` shifted versions to float16 [T, copies + 1, F].
 
-    S may be left out when it is 1.
+    S may be left out when it is 1. The features are where the encoder is.
     """
+    device = next(policy.encoder.parameters(), images).device
     versions = [images, *(random_shift(images, shift_px, rng) for _ in range(copies))]
     # a few rows at a time: the activations of a whole episode would need gigabytes, and leave the processor's cache
-    encoded = [torch.cat([policy.encode(rows).half() for rows in v.split(ROWS)]) for v in versions]
+    encoded = [torch.cat([policy.encode(rows.to(device)).half() for rows in v.split(ROWS)]) for v in versions]
     return torch.stack(encoded, 1)
 
 

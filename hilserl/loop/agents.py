@@ -40,7 +40,7 @@ class AgentConfig:
     takeover_penalty: float = 0.0  # taken from the reward of a policy step that a person took over after; 0: off
     replay: ReplayConfig = field(default_factory=ReplayConfig)  # of features, while the encoder is frozen
     pixels: PixelReplayConfig = field(default_factory=PixelReplayConfig)  # of images, for learning end to end
-    device: str = "cpu"  # of learning end to end; cached features are learned from on the CPU
+    device: str = "cpu"  # where it learns, and where its memory is; cuda: a GPU
 
     @property
     def encoder_lr(self) -> float:
@@ -119,15 +119,14 @@ def make_agent(
     Raises:
         UserError: DrQ-v2 without a camera, the start does not go with it, or the device has no room for the memory.
     """
-    pixels = learns_from_pixels(policy, config)
-    device = config.device if pixels else "cpu"
+    pixels, device = learns_from_pixels(policy, config), config.device
     agent = _agent(task, begin_with(policy, task, config).to(device), config).to(device)
     kept = "scratch" not in (config.start.actor, config.start.critics)
     if critics and kept and not isinstance(agent, HgDagger):
         _load_critics(agent, critics)
     if pixels:
         return agent, PixelMemory(task, _pixel_config(policy, config), device)
-    return agent, FeatureReplay(policy, config.replay, config.sac.discount)
+    return agent, FeatureReplay(policy, config.replay, config.sac.discount, device)
 
 
 def taught(episode: Episode, config: AgentConfig) -> Episode:

@@ -64,7 +64,7 @@ class Learner:
         """
         planned_steps = (config.baseline_episodes + planned_episodes) * task.time_limit_steps
         needed = estimate(task, start.policy, config, planned_steps)
-        needed.require_memory(config.device if learns_from_pixels(start.policy, config) else "cpu")
+        needed.require_memory(config.device)
         _log.log(logging.INFO if needed.fits else logging.WARNING, "%s", needed)
         torch.manual_seed(config.seed)
         self._run, self._task, self._config = run, task, config

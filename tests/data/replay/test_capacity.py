@@ -56,3 +56,9 @@ def test_memory_that_the_machine_does_not_have_is_refused(monkeypatch: pytest.Mo
 def test_free_memory_is_read_from_the_system() -> None:
     free = capacity.available_bytes()
     assert free is not None and 2**20 < free < 2**50
+
+
+@pytest.mark.parametrize("device", ["gpu", "mps", "cuda:77"])
+def test_a_device_that_is_not_there_is_refused_by_name(device: str) -> None:
+    with pytest.raises(UserError, match=rf"{device}'.*\nAccepted here is: cpu"):
+        capacity.available_bytes(device)
