@@ -33,6 +33,7 @@ class Verdict:
 
     probability: float  # of success, of this frame alone
     success: bool  # enough of the last frames reach the threshold, and every stage before was passed
+    reached: bool = False  # this frame alone reaches the threshold
     stage: int = 0  # how many stages were passed; never falls within an episode
     failure: str = ""  # the failure it sees, e.g. fell
     drift: float = float("nan")  # how unlike the training frames this one is; 1: as the most unlike twentieth of them
@@ -53,6 +54,11 @@ class SuccessDetector:
         self.calibration = calibrations[len(model.spec.stages) - 1]  # of success
         self.version = _version(model, calibrations)
         self.reset()
+
+    def at(self, threshold: float) -> SuccessDetector:
+        """Return this detector with another threshold of success, which makes it another version."""
+        moved = [replace(c, threshold=threshold) if c is self.calibration else c for c in self.calibrations]
+        return SuccessDetector(self.model, *moved)
 
     def reset(self) -> None:
         """Forget the frames seen so far."""
@@ -92,7 +98,8 @@ class SuccessDetector:
                 failure = failure or self.model.spec.failures[i - stages]
         last = stages - 1
         success = begun >= last and sum(self._recent[last]) >= self.calibrations[last].hold
-        return Verdict(float(probabilities[last]), success, stages if success else self._stage, failure)
+        reached = bool(probabilities[last] >= self.calibrations[last].threshold)
+        return Verdict(float(probabilities[last]), success, reached, stages if success else self._stage, failure)
 
     def save(
         self,

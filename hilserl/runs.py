@@ -58,9 +58,7 @@ class RunDirectory:
 
     def journal(self, event: str, **details: Any) -> None:
         """Append one line to `journal.jsonl`, stamped with `unix_s`; details are JSON. Several processes may."""
-        line = json.dumps({"unix_s": round(time.time(), 3), "event": event, **details}) + "\n"
-        with (self.path / "journal.jsonl").open("ab", buffering=0) as file:
-            file.write(line.encode())
+        journal(self.path, event, **details)
 
     def mark_best(self, folder: Path) -> bool:
         """Point `best` at one of this run's checkpoints; return whether it pointed elsewhere before."""
@@ -95,6 +93,13 @@ class RunDirectory:
         for dropped in self.checkpoints.glob(".*.dropped"):
             shutil.rmtree(dropped)
         return folder
+
+
+def journal(run: Path, event: str, **details: Any) -> None:
+    """Append one line to the `journal.jsonl` of a run, as `RunDirectory.journal` does."""
+    line = json.dumps({"unix_s": round(time.time(), 3), "event": event, **details}) + "\n"
+    with (run / "journal.jsonl").open("ab", buffering=0) as file:
+        file.write(line.encode())
 
 
 def find_checkpoint(path: Path | str, which: str = "latest") -> Path:

@@ -24,6 +24,7 @@ class Authority(StrEnum):
     POLICY = "policy"
     HUMAN = "human"
     RESETTING = "resetting"  # the planned move to the start pose
+    PARKING = "parking"  # the planned move to the folded pose
     STOPPED = "stopped"  # latched: holds until re-armed
 
 
@@ -33,7 +34,7 @@ class Event(StrEnum):
     STOP = "stop"
     REARM = "re-arm"
     BUS_LOST = "bus lost"
-    PARK = "park"
+    PARK_DONE = "park done"
     OPERATOR_LOST = "operator's device lost"
     CAMERA_LOST = "camera lost"
     INTERRUPTED = "controls touched during a motion"
@@ -41,6 +42,7 @@ class Event(StrEnum):
     POLICY_BARRED = "policy may not drive"
     RESET_DONE = "reset done"
     RESET_REQUESTED = "reset requested"
+    PARK_REQUESTED = "park requested, no episode running"
     TAKE_OVER = "deadman held"
     BEGIN_DRIVING = "deadman held, person-only episode running"
     START_DEADMAN = "start, deadman held"
@@ -57,10 +59,9 @@ def _table() -> dict[tuple[Authority, Event], Authority]:
 
     # A loss stops all motion. HOLDING maps to itself, so that nothing can start from it while the loss lasts.
     for lost in (e.BUS_LOST, e.OPERATOR_LOST, e.CAMERA_LOST):
-        for s in (a.HOLDING, a.POLICY, a.HUMAN, a.RESETTING):
+        for s in (a.HOLDING, a.POLICY, a.HUMAN, a.RESETTING, a.PARKING):
             table[s, lost] = a.HOLDING
         table[a.PARKED, lost] = a.PARKED
-    table[a.HOLDING, e.PARK] = a.PARKED
 
     # HOLDING maps to itself again: a Start in the last tick of an episode does not start the next one.
     for s in (a.HOLDING, a.POLICY, a.HUMAN):
@@ -71,6 +72,10 @@ def _table() -> dict[tuple[Authority, Event], Authority]:
     table[a.PARKED, e.RESET_REQUESTED] = a.RESETTING
     table[a.RESETTING, e.INTERRUPTED] = a.HOLDING
     table[a.RESETTING, e.RESET_DONE] = a.HOLDING
+
+    table[a.HOLDING, e.PARK_REQUESTED] = a.PARKING
+    table[a.PARKING, e.INTERRUPTED] = a.HOLDING
+    table[a.PARKING, e.PARK_DONE] = a.PARKED
 
     table[a.HOLDING, e.BEGIN_DRIVING] = a.HUMAN
     table[a.HOLDING, e.START_DEADMAN] = a.HUMAN  # never a tick of policy under a held deadman
@@ -103,7 +108,8 @@ _WHY: Mapping[tuple[Authority, Event], str] = MappingProxyType(
         (Authority.HOLDING, Event.START): "ready",
         (Authority.HOLDING, Event.LET_GO): "deadman released; hold it to drive",
         (Authority.RESETTING, Event.RESET_REQUESTED): "moving to the start pose",
-        (Authority.PARKED, Event.PARK): "parked",
+        (Authority.PARKING, Event.PARK_REQUESTED): "folding; then it goes limp",
+        (Authority.PARKED, Event.PARK_DONE): "parked and limp; press Start to go on",
         (Authority.HUMAN, Event.TAKE_OVER): "you took over",
         (Authority.HUMAN, Event.START_DEADMAN): "you drive",
         (Authority.HUMAN, Event.BEGIN_DRIVING): "you drive",
@@ -131,7 +137,8 @@ class Inputs:
     reset_done: bool = False
     interrupted: bool = False
     episode_over: bool = False
-    park: bool = False
+    park_requested: bool = False
+    park_done: bool = False
 
     def __post_init__(self) -> None:
         if self.drives not in ("policy", "human"):
@@ -157,7 +164,7 @@ PROMPTS: Mapping[Authority, Prompt] = MappingProxyType(  # what the person is to
 
 def moves(authority: Authority) -> bool:
     """Whether the arm may be given a new target under this authority."""
-    return authority in (Authority.POLICY, Authority.HUMAN, Authority.RESETTING)
+    return authority in (Authority.POLICY, Authority.HUMAN, Authority.RESETTING, Authority.PARKING)
 
 
 def step(current: Authority, inputs: Inputs) -> Decision:
@@ -190,7 +197,7 @@ def _happens(i: Inputs) -> dict[Event, bool]:
         Event.STOP: i.stop,
         Event.REARM: i.rearm,
         Event.BUS_LOST: not i.bus_ok,
-        Event.PARK: i.park,
+        Event.PARK_DONE: i.park_done,
         Event.OPERATOR_LOST: not i.operator_ok,
         Event.CAMERA_LOST: not i.camera_ok,
         Event.INTERRUPTED: i.interrupted,
@@ -198,6 +205,7 @@ def _happens(i: Inputs) -> dict[Event, bool]:
         Event.POLICY_BARRED: not policy,
         Event.RESET_DONE: i.reset_done,
         Event.RESET_REQUESTED: i.reset_requested,
+        Event.PARK_REQUESTED: i.park_requested and not i.running,
         Event.TAKE_OVER: deadman,
         Event.BEGIN_DRIVING: deadman and not policy and i.running,
         Event.START_DEADMAN: deadman and policy and i.start,
@@ -213,10 +221,11 @@ def _standing(authority: Authority, i: Inputs) -> str:
     if authority is Authority.HOLDING and i.running and i.drives == "human":
         return "hold the deadman to drive"
     return {
-        Authority.PARKED: "parked; reset to begin",
+        Authority.PARKED: "parked and limp; press Start to go on",
         Authority.HOLDING: "paused; press Start to resume" if i.running else "waiting for Start",
         Authority.POLICY: "the policy drives",
         Authority.HUMAN: "you drive",
         Authority.RESETTING: "moving to the start pose",
+        Authority.PARKING: "folding; then it goes limp",
         Authority.STOPPED: "stopped; hold Start for 1 s to re-arm",
     }[authority]

@@ -22,7 +22,8 @@ def with_buttons(state: OperatorState, buttons: OperatorState) -> OperatorState:
     if not (state.connected and buttons.connected):
         note = state.note or buttons.note
         return OperatorState(state.stamp_s, connected=False, gripper=state.gripper, pressed=pressed, note=note)
-    return replace(state, pressed=pressed, success_held=state.success_held or buttons.success_held)
+    held = state.success_held or buttons.success_held
+    return replace(state, pressed=pressed, success_held=held, threshold=buttons.threshold or state.threshold)
 
 
 class WithButtons:

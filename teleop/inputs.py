@@ -21,6 +21,9 @@ class Button(Enum):
     STOP = "stop"
     START = "start"  # ready, next, pause, resume
     REARM = "rearm"  # Start held for 1 s: leave STOPPED
+    NEXT = "next"  # end this episode as if its time were over
+    UNDO = "undo"  # between two episodes: take back what was said last about the one that ended
+    PARK = "park"  # between two episodes: fold the arm and let it go limp; Start goes on
 
 
 class Prompt(StrEnum):
@@ -47,6 +50,7 @@ class OperatorState:
     gripper: float = 1.0  # absolute command in [-1 closed, 1 open]; keeps its value while untouched
     success_held: bool = False  # the success button is down right now
     pressed: frozenset[Button] = frozenset()  # edges since the last reading
+    threshold: float | None = None  # of the success detector, asked for just now
     ready: bool = True  # False: the device has to align with the arm before anything starts
     note: str = ""  # what the device itself does or waits for, in words for the person
 

@@ -18,8 +18,8 @@ from data.errors import UserError
 from teleop.inputs import Button, Follower, Operator, OperatorConfig, OperatorState, Prompt
 
 HELP = (
-    "keys: Enter ready, pause, go on | y success | n failure | x redo | s or Esc STOP | r re-arm | space drive, hand "
-    "back | arrows, Page up and down, o, c move"
+    "keys: Enter ready, pause, go on | y success | n failure | x redo | e next | u undo | p park | s or Esc STOP | "
+    "r re-arm | space drive, hand back | arrows, Page up and down, o, c move"
 )
 _BUTTONS = {
     "\n": Button.START,
@@ -30,6 +30,9 @@ _BUTTONS = {
     "s": Button.STOP,
     "\x1b": Button.STOP,
     "r": Button.REARM,
+    "e": Button.NEXT,
+    "u": Button.UNDO,
+    "p": Button.PARK,
 }
 _MOVES = {  # base frame: x away from the arm, y to its left, z up
     "\x1b[A": (1, 0, 0),
@@ -52,8 +55,8 @@ class KeyboardConfig(OperatorConfig):
 
     def glyphs(self) -> dict[str, str]:
         """Return the terminal's keys."""
-        keys = {"deadman": "Space", "start": "Enter", "stop": "s"}
-        return {**keys, "success": "y", "failure": "n", "discard": "x", "rearm": "r"}
+        keys = {button.value: key for key, button in _BUTTONS.items() if key.isalpha()}
+        return {**keys, "deadman": "Space", "start": "Enter"}
 
     def connect(self) -> Operator:
         """Take over the terminal's input; UserError when there is no terminal."""

@@ -35,6 +35,7 @@ class PadMap:
     discard: str = "x"
     stop: str = "b"
     start: str = "start"
+    undo: str = "back"
     forward: str = "lefty"  # stick up: +x, away from the arm's base
     left: str = "leftx"  # stick left: +y
     up: str = "righty"  # stick up: +z
@@ -56,7 +57,7 @@ class PadMap:
 
 _STICKS = ("forward", "left", "up")
 _TRIGGERS = ("close", "open")
-_EDGES = ("success", "failure", "stop", "start")  # reported when the button goes down
+_EDGES = ("success", "failure", "stop", "start", "undo")  # reported when the button goes down
 
 
 @dataclass(frozen=True)

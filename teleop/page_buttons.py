@@ -11,7 +11,8 @@ import time
 from teleop.inputs import Button, Follower, OperatorState, Prompt
 
 BUTTONS = tuple(Button)
-SIZE = 8 * (len(BUTTONS) + 1)  # bytes of the memory; the last time is that of "success is held"
+HELD, ASKED, THRESHOLD = range(len(BUTTONS), len(BUTTONS) + 3)  # success is held; when a threshold was asked for, which
+SIZE = 8 * (THRESHOLD + 1)  # bytes of the memory
 MAX_AGE_S = 0.25  # what was given longer ago is not done any more: the person has seen something else since
 
 
@@ -28,11 +29,20 @@ class Presses:
 
     def hold_success(self, at_s: float) -> None:
         """Say that the success button is down; to be said again while it is."""
-        self._times_s[len(BUTTONS)] = at_s
+        self._times_s[HELD] = at_s
+
+    def ask_threshold(self, threshold: float, at_s: float) -> None:
+        """Ask for another threshold of the success detector."""
+        self._times_s[THRESHOLD] = threshold
+        self._times_s[ASKED] = at_s
 
     def success_held_s(self) -> float:
         """Return when the success button was last said to be down."""
-        return float(self._times_s[len(BUTTONS)])
+        return float(self._times_s[HELD])
+
+    def threshold_asked(self) -> tuple[float, float]:
+        """Return when a threshold was asked for last, and which."""
+        return float(self._times_s[ASKED]), float(self._times_s[THRESHOLD])
 
     def given_s(self) -> tuple[float, ...]:
         """Return when each of `BUTTONS` was pressed last."""
@@ -45,6 +55,7 @@ class PageButtons:
     def __init__(self, presses: Presses) -> None:
         """Count what is pressed from now on."""
         self._presses, self._seen_s = presses, presses.given_s()
+        self._asked_s, _ = presses.threshold_asked()
 
     def read(self) -> OperatorState:
         """Return the buttons pressed since the last reading. One that waited too long is dropped; STOP never is."""
@@ -53,7 +64,11 @@ class PageButtons:
         self._seen_s = given_s
         pressed = {b for b in fresh if b is Button.STOP or now_s - given_s[BUTTONS.index(b)] <= MAX_AGE_S}
         held = now_s - self._presses.success_held_s() <= MAX_AGE_S
-        return OperatorState(now_s, success_held=held, pressed=frozenset(pressed))
+        asked_s, threshold = self._presses.threshold_asked()
+        asked, self._asked_s = asked_s != self._asked_s and now_s - asked_s <= MAX_AGE_S, asked_s
+        return OperatorState(
+            now_s, success_held=held, pressed=frozenset(pressed), threshold=threshold if asked else None
+        )
 
     def tell(self, prompt: Prompt, **details: str | float | int) -> None:
         """The page shows what the session publishes."""

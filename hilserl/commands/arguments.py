@@ -62,6 +62,7 @@ class ArmArgs:
     clock: Path | None = None  # an emulated rig's clock; none: the wall clock
     seed: int = 0  # start poses and exploration
     ui: UiArgs = field(default_factory=UiArgs)
+    preflight: bool = True  # look at disk, motors and cameras before the first motion; what is wrong ends the command
     give_up_s: float = 60.0  # arm, camera, pad or learner may be silent for so long before the session ends; it holds
 
     def read_task(self) -> TaskSpec:

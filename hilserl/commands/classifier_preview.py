@@ -78,6 +78,10 @@ class Shown:
     def __init__(self, detector: SuccessDetector) -> None:
         self._detector, self.version, self.calibration = detector, detector.version, detector.calibration
 
+    def at(self, threshold: float) -> Shown:
+        """Show the same with another threshold."""
+        return Shown(self._detector.at(threshold))
+
     def reset(self) -> None:
         """Begin an episode."""
         self._detector.reset()

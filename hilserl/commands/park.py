@@ -9,9 +9,7 @@ from hilserl.commands import enter
 from hilserl.commands.arguments import parse
 from hilserl.commands.jog import ServiceArgs
 from hilserl.robot.collision import ArmShape
-from hilserl.robot.motion import move, park_pose
-
-SPEED_RAD_S, TOLERANCE_RAD = 0.5, 0.05
+from hilserl.robot.motion import PARK_SPEED_RAD_S, park
 
 
 @dataclass(frozen=True)
@@ -28,10 +26,8 @@ def main(argv: Sequence[str]) -> int:
     if not args.yes and input(question) != "yes":
         print("nothing was moved")
         return 1
-    with args.connect(SPEED_RAD_S) as (arm, clock):
-        pose = park_pose(arm.read().positions_rad, arm.limits)
-        slow = {"max_speed_rad_s": SPEED_RAD_S, "tolerance_rad": TOLERANCE_RAD}
-        result = move(arm, clock, pose, shape=ArmShape(), should_stop=enter.pressed, **slow)
+    with args.connect(PARK_SPEED_RAD_S) as (arm, clock):
+        result = park(arm, clock, ArmShape(), enter.pressed)
         if not result.reached:
             print(f"not parked: {result.reason}; the arm holds where it is")
             return 1

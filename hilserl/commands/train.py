@@ -26,7 +26,7 @@ from hilserl.runs import RunDirectory, numbered
 from hilserl.ui.address import UiArgs
 from hilserl.ui.curves import read_names
 from hilserl.ui.report import write_report
-from hilserl.ui.resume import resume_card
+from hilserl.ui.resume import RESUME, resume_card
 
 LEARNER_NICE = 5  # the arm's ticks come first; what is left of the machine is the learner's
 CURVES_NICE = 15  # whoever only watches comes last
@@ -85,6 +85,7 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
     """
     flags = json.loads(json.dumps(draccus.encode(replace(args, ui=UiArgs()))))  # another port is no other training
     noted, changes = run.path / "train.json", list[Change]()
+    (run.path / RESUME).unlink(missing_ok=True)  # of the session before
     if numbered(run.checkpoints):
         require_same_meaning(run.path, args.read_task(), args.policy.path, args.learner)
         changes = changed(json.loads(noted.read_text()), flags) if noted.exists() else []
@@ -92,7 +93,7 @@ def prepare(run: RunDirectory, args: TrainArgs) -> list[str]:
     if changes:
         run.journal("changed flags", flags={c.flag: [c.old, c.new] for c in changes})
     if numbered(run.checkpoints):
-        lines.append(card(run.path, [*map(str, changes)]))
+        lines.append(card(run, [*map(str, changes)]))
     run.write_json("train.json", flags)
     return lines
 
@@ -109,10 +110,12 @@ def copied(run: Path, names: Sequence[str]) -> Iterator[None]:
             stop(copier)
 
 
-def card(run: Path, changes: Sequence[str]) -> str:
-    """Return the resume card; whatever is wrong with what it reads must not keep the run from going on."""
+def card(run: RunDirectory, changes: Sequence[str]) -> str:
+    """Return the resume card, which the page gets, too; whatever is wrong with it must not end the run."""
     try:
-        return resume_card(run, changes).text()
+        found = resume_card(run.path, changes)
+        run.write_json(RESUME, found.to_json())
+        return found.text()
     except Exception as error:
         return "\n".join([f"no resume card: {error}", *changes])
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -19,6 +20,7 @@ from data.spec import TaskSpec
 from data.store.episode_store import EpisodeStore
 from hilserl.commands.arguments import ArmArgs, ClassifierArgs
 from hilserl.commands.page import page_beside
+from hilserl.commands.preflight import preflight
 from hilserl.loop.actor import Actor
 from hilserl.loop.env import ArmEnv
 from hilserl.loop.policy_runner import PolicyRunner
@@ -30,6 +32,7 @@ from hilserl.robot.cameras import open_cameras
 from hilserl.robot.clock import STANDS_STILL_S, Clock, SharedClock, WallClock
 from hilserl.robot.heartbeat import guarded
 from hilserl.robot.lerobot_arm import LeRobotArm
+from hilserl.runs import journal
 from teleop.buttons import WithButtons
 from teleop.inputs import Operator
 from teleop.keyboard import KeyboardConfig
@@ -62,13 +65,22 @@ def open_actor(
         period_s = 1.0 / (task.rate_hz * task.inner_steps)
         arm = stack.enter_context(open_arm(args.robot, clock, args.output_dir, write_period_s=period_s))
         frames = stack.enter_context(open_cameras(args.robot.cameras))
+        found = preflight(args, task, arm, frames) if args.preflight else ()
         env = ArmEnv(arm, frames, clock, task, keep_native=keep_native)
-        window = open_window(args, task, frames, detector)
+        window = open_window(args, task, frames, detector, arm.celsius)
+        window.note(findings=tuple((f.what, f.words) for f in found))
         stack.callback(window.end)
-        yield Actor(env, operator, store, policy=policy, detector=detector, window=window)
+        note = functools.partial(journal, args.output_dir)
+        yield Actor(env, operator, store, policy=policy, detector=detector, window=window, journal=note)
 
 
-def open_window(args: ArmArgs, task: TaskSpec, frames: Newest, detector: SuccessDetector | None) -> Window:
+def open_window(
+    args: ArmArgs,
+    task: TaskSpec,
+    frames: Newest,
+    detector: SuccessDetector | None,
+    celsius: Callable[[], Mapping[str, int]],
+) -> Window:
     """Return where the session shows itself to the page, if there is one."""
     if not args.ui.enabled:
         return Window()
@@ -76,7 +88,7 @@ def open_window(args: ArmArgs, task: TaskSpec, frames: Newest, detector: Success
     first = Snapshot(rate_hz=task.rate_hz, glyphs=glyphs)
     if detector is not None:
         first = replace(first, threshold=detector.calibration.threshold, hold=detector.calibration.hold)
-    return Window(Slot(live_folder(args.output_dir) / SNAPSHOT), frames, task.observation.cameras, first)
+    return Window(Slot(live_folder(args.output_dir) / SNAPSHOT), frames, task.observation.cameras, first, celsius)
 
 
 def connect_operator(args: ArmArgs) -> Operator:

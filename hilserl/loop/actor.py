@@ -26,6 +26,7 @@ from hilserl.loop.tick import Tick
 from hilserl.loop.window import Window
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.fault import RobotFault
+from hilserl.robot.motion import MotionResult
 from teleop.authority import Authority
 from teleop.inputs import Button, Operator, OperatorState, Prompt
 
@@ -44,9 +45,11 @@ class Actor:
         policy: PolicyRunner | None = None,
         detector: SuccessDetector | None = None,
         window: Window | None = None,
+        journal: Callable[..., None] = lambda event, **details: None,
     ) -> None:
         self._env, self._operator, self._store = env, Afterthoughts(operator, Annotations(store.path)), store
         self._policy, self._detector, self._window = policy, detector, window or Window()
+        self._journal = journal
         self._control = Control(env, self._operator, self._window)
         self._session_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
 
@@ -80,12 +83,12 @@ class Actor:
         """
         index, faults = self.count(session.kind), 0
         self._control.begin(session, say)
-        self._operator.say = say
+        self._operator.say = self._control.mention
         self._window.begin(session)
         with Committer(self._store) as committer:
             while index < session.episodes:
-                self._control.wait_until(ready, "the arm holds while the learner catches up")
                 try:
+                    self._control.wait_until(ready, "the arm holds while the learner catches up")
                     episode = self._episode(session, index, committer)
                 except RobotFault as fault:
                     faults += 1
@@ -100,6 +103,10 @@ class Actor:
         self._operator.settle()
 
     def _episode(self, session: SessionConfig, index: int, committer: Committer) -> Episode | None:
+        self._window.episode(index + 1, session.max_steps or self._env.task.time_limit_steps)
+        reset, state, first = self._ready(index)
+        diary = Diary(self._env.task, reset)
+        self._move_threshold()
         meta = EpisodeMeta(
             outcome=Outcome.ABORTED,
             kind=session.kind,
@@ -109,12 +116,9 @@ class Actor:
             session=self._session_id,
             notes={"index": index, "seed": session.seed, **session.notes},
         )
-        self._window.episode(index + 1, session.max_steps or self._env.task.time_limit_steps)
-        diary = Diary(self._env.task, self._control.reset(index))
-        state = self._control.wait_for_start(index)
         self._operator.tell(Prompt.EPISODE_STARTED, uuid=meta.uuid)
+        self._window.note(last="")
         steps: list[Transition] = []
-        first = self._env.begin()
         journal = self._store.journal(first, meta)
         outcome: Outcome | None = Outcome.ABORTED
         try:
@@ -133,10 +137,41 @@ class Actor:
                     self._operator.suspect(meta.uuid)
             self._control.decide(OperatorState(stamp_s=time.monotonic()), running=True, episode_over=True)
             self._operator.tell(Prompt.EPISODE_ENDED, uuid=meta.uuid, outcome=str(outcome))
+            self._window.note(last=str(outcome) if outcome not in (None, Outcome.ABORTED) else "")
             self._window.say(f"episode {index + 1}: {outcome or 'thrown away'}, {len(steps)} steps")
             with contextlib.suppress(ArmFault):  # the fault that brought us here is on its way up
                 self._env.arm.hold()
         return episode
+
+    def _ready(self, index: int) -> tuple[MotionResult, OperatorState, Observation]:
+        """Go to the start pose, wait for the person, and return both with what is seen as the episode begins."""
+        warning = ""
+        while True:
+            reset = self._control.reset(index)
+            self._looks_done(self._env.begin())
+            while (state := self._control.wait_for_start(index, warning)) is not None:
+                first, warned = self._env.begin(), warning
+                warning = self._looks_done(first)
+                if warned or not warning:  # said once, it is the person's decision
+                    return reset, state, first
+
+    def _looks_done(self, start: Observation) -> str:
+        """Return a warning when the detector sees success although no episode has begun, else ""."""
+        if self._detector is None:
+            return ""
+        self._detector.reset()
+        verdict = self._detector.step(start)
+        self._window.note(p_start=round(verdict.probability, 3))
+        again = "Put the object back, or press Start once more to begin all the same"
+        return f"the classifier already sees success, p {verdict.probability:.2f}. {again}" if verdict.reached else ""
+
+    def _move_threshold(self) -> None:
+        """Let the detector have the threshold that the person asked for, if any."""
+        threshold, self._control.threshold = self._control.threshold, None
+        if threshold is not None and self._detector is not None:
+            was, self._detector = self._detector.calibration.threshold, self._detector.at(threshold)
+            self._window.note(threshold=threshold, threshold_next=None)
+            self._journal("threshold", was=was, threshold=threshold, detector=self._detector.version)
 
     def _drive(
         self,
@@ -171,7 +206,8 @@ class Actor:
             if paused > session.give_up_s * self._env.task.rate_hz:  # ... but does not last for ever
                 return Outcome.ABORTED
             diary.look(verdict)
-            outcome = self._ending(session, state, verdict, last=len(steps) + 1 - paused >= limit)
+            over = len(steps) + 1 - paused >= limit or Button.NEXT in state.pressed
+            outcome = self._ending(session, state, verdict, last=over)
             transition = Transition(
                 proposed=action,
                 executed=step.executed,

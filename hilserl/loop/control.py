@@ -16,6 +16,7 @@ from hilserl.robot.bus import ArmFault
 from hilserl.robot.cameras import CameraFault
 from hilserl.robot.fault import RobotFault
 from hilserl.robot.motion import MotionResult
+from hilserl.robot.route import MotionRefused
 from teleop.authority import PROMPTS, Authority, Inputs, moves, step
 from teleop.inputs import Button, Operator, OperatorState, Prompt
 
@@ -30,6 +31,8 @@ class Control:
         self._env, self._operator, self._window, self.authority = env, operator, window, Authority.HOLDING
         self._session = SessionConfig(kind="", episodes=0)
         self._tell_command: Callable[[str], None] = lambda _: None
+        self._folded = False  # by a park, all or part of the way, and perhaps limp
+        self.threshold: float | None = None  # of the detector, as the person asked for it last
 
     def begin(self, session: SessionConfig, say: Callable[[str], None]) -> None:
         """Decide by this session's rules from now on; `say` is given a few words whenever something changes."""
@@ -38,7 +41,12 @@ class Control:
     def read(self) -> OperatorState:
         """Show the person's device where the arm is, and return what the hands do."""
         self._operator.follow(self._env.follower(human=self.authority is Authority.HUMAN))
-        return self._operator.read()
+        state = self._operator.read()
+        if state.threshold is not None:
+            self.threshold = state.threshold
+            self._window.note(threshold_next=self.threshold)
+            self.mention(f"from the next episode on success needs p {self.threshold:.3g}")
+        return state
 
     def decide(
         self, state: OperatorState, *, running: bool = False, fault: RobotFault | None = None, **events: bool
@@ -78,6 +86,11 @@ class Control:
             self._operator.tell(PROMPTS[self.authority], gripper=gripper)
         return replace(state, gripper=gripper) if self.authority is Authority.HUMAN else state
 
+    def mention(self, words: str) -> None:
+        """Tell the person; what is waited for stays in sight."""
+        self._tell_command(words)
+        self._window.mention(words)
+
     def warn(self, words: str) -> None:
         """Tell the person at once that what is recorded is odd."""
         self._say(words)
@@ -88,13 +101,13 @@ class Control:
         if not ready():
             self._say(words)
         while not ready():
-            self.decide(self.read())
+            self._look()
             time.sleep(WAIT_S)
 
     def reset(self, index: int) -> MotionResult:
         """Planned, checked, speed-limited move to the start pose of episode `index`, verified by measurement.
 
-        Whatever the person does stops it; it goes on from there when Start is pressed.
+        Whatever the person does stops it; it goes on from there when Start is pressed. So it does from a park.
         """
         task, session = self._env.task, self._session
         if session.series:
@@ -102,7 +115,10 @@ class Control:
         else:
             start_m = sample_start(task, np.random.default_rng([session.seed, index]))
         while True:
+            self._unfold()
             self._wait(lambda state: not state.deadman, "let go of the deadman, and the arm moves to its start pose")
+            if self._folded:
+                continue
             self.decide(self.read(), reset_requested=True)
             result = self._env.move_to_start(start_m, self._interrupted)
             if result.reached:
@@ -112,11 +128,18 @@ class Control:
                 raise SessionStopped(f"the reset failed: {result.reason}. The arm holds; clear its way. {GO_ON}")
             self._wait(lambda state: bool(state.pressed & {Button.START, Button.REARM}))
 
-    def wait_for_start(self, index: int) -> OperatorState:
-        """Ask for the object and wait for the button, as long as it takes; the arm holds meanwhile."""
+    def wait_for_start(self, index: int, warning: str = "") -> OperatorState | None:
+        """Ask for the object, with a warning, and wait for the button, as long as it takes; the arm holds meanwhile.
+
+        Returns:
+            The reading, or None: the person had the arm parked, so it is no longer at its start pose.
+        """
         self._operator.tell(Prompt.PLACE_OBJECT, episode=index, kind=self._session.kind)
         self._say(Prompt.PLACE_OBJECT)
-        return self._wait(lambda state: state.pressed == {Button.START}, for_ever=True)
+        if warning:
+            self.mention(warning)
+        state = self._wait(lambda state: state.pressed == {Button.START}, for_ever=True)
+        return None if self._folded else state
 
     def wait_for_hardware(self, fault: RobotFault) -> None:
         """Hold until arm and cameras answer again; after `give_up_s`, raise the fault that there is by then."""
@@ -141,21 +164,52 @@ class Control:
         self._tell_command(words)
         self._window.say(words)
 
+    def _look(self) -> OperatorState:
+        """Read and decide while nothing moves; a park is done at once."""
+        state = self.read()
+        self.decide(state, park_requested=Button.PARK in state.pressed)
+        if self.authority is Authority.PARKING:
+            self._park()
+        return state
+
+    def _park(self) -> None:
+        self._folded = True
+        try:
+            failed = self._env.park(self._interrupted).reason
+        except MotionRefused as refused:
+            failed = str(refused)
+        if not failed:
+            self._env.arm.release()
+            self._window.note(limp=True)
+            self.decide(OperatorState(stamp_s=time.monotonic()), park_done=True)
+        elif moves(self.authority):  # nobody interrupted it
+            self.decide(OperatorState(stamp_s=time.monotonic()), interrupted=True)
+            self._say(f"not parked: {failed}. The arm holds; press Start to go on")
+
+    def _unfold(self) -> None:
+        """Once parked, the arm gets its force back, and moves, only when the person says so."""
+        if self._folded:
+            self._wait(lambda state: Button.START in state.pressed, for_ever=True)
+            self._env.arm.hold()
+            self._folded = False
+            self._window.note(limp=False)
+
     def _interrupted(self) -> bool:
         state = self.read()
         self.decide(state, interrupted=state.deadman or bool(state.pressed))
         return not moves(self.authority)
 
     def _wait(self, until: Callable[[OperatorState], bool], words: str = "", for_ever: bool = False) -> OperatorState:
-        """Hold until the person does something; never while stopped, or without a device.
+        """Hold until the person does something; never while stopped, or without a device. A park ends it, too.
 
         Raises:
             SessionStopped: nothing came for `give_up_s`; with `for_ever` only when the device is gone for so long.
         """
         since_s, said = time.monotonic(), False
         while True:
-            state = self.read()
-            self.decide(state)
+            folded, state = self._folded, self._look()
+            if self._folded and not folded:
+                return state
             if self.authority is not Authority.STOPPED and state.connected and until(state):
                 return state
             if words and not said:

@@ -17,7 +17,7 @@ from hilserl.robot.arm import Arm
 from hilserl.robot.clock import Clock
 from hilserl.robot.collision import ArmShape
 from hilserl.robot.kinematics import ee_position, inverse
-from hilserl.robot.motion import MotionResult, move
+from hilserl.robot.motion import MotionResult, move, park
 from hilserl.robot.safety import Limit, finite, safe_target
 from teleop.inputs import Follower
 
@@ -154,6 +154,12 @@ class ArmEnv:
             should_stop=should_stop,
             rate_hz=self.task.rate_hz * self.task.inner_steps,
         )
+        self._joints = self.arm.read().positions_rad
+        return result
+
+    def park(self, should_stop: Callable[[], bool]) -> MotionResult:
+        """Fold the arm slowly, by a planned and checked motion."""
+        result = park(self.arm, self.clock, self._shape, should_stop, self.task.rate_hz * self.task.inner_steps)
         self._joints = self.arm.read().positions_rad
         return result
 

@@ -47,6 +47,8 @@ class Snapshot:
     sources: str = ""  # who acted, a letter a step: p policy, h human, - nobody
     p_success: tuple[float | None, ...] = ()  # one a step
     threshold: float | None = None  # of the detector; none: the person's button decides
+    threshold_next: float | None = None  # of the next episode, when the person asked for another one
+    p_start: float | None = None  # of success, when the arm was at its start pose last
     hold: int = 0  # frames in a row that it asks for
     connected: bool = True  # the person's device
     deadman: bool = False
@@ -56,6 +58,10 @@ class Snapshot:
     events: tuple[tuple[float, str], ...] = ()  # (monotonic s, words), oldest first
     pictures: tuple[Picture, ...] = ()
     glyphs: Mapping[str, str] = field(default_factory=dict)  # {what: the control on the device that does it}
+    last: str = ""  # how the last episode ended, as long as something can be said about it
+    limp: bool = False  # the arm was parked and has no force
+    celsius: Mapping[str, int] = field(default_factory=dict)  # {joint: temperature} as looked at last
+    findings: tuple[tuple[str, str], ...] = ()  # (what, words) of what the look before the session found worth knowing
     ended: bool = False  # the session is over
 
     def encode(self) -> bytes:
@@ -75,5 +81,5 @@ class Snapshot:
             pixels.append(np.frombuffer(value, np.uint8, math.prod(shape), start).reshape(shape))
             start += math.prod(shape)
         lists = {"pictures": pictures, "p_success": tuple(fields["p_success"])}
-        lists["events"] = tuple((at_s, words) for at_s, words in fields["events"])
+        lists |= {name: tuple(map(tuple, fields[name])) for name in ("events", "findings")}
         return Snapshot(**{**fields, **lists}), pixels

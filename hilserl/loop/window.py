@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -46,10 +46,11 @@ class Window:
         cameras: Newest | None = None,
         specs: Sequence[CameraSpec] = (),
         first: Snapshot | None = None,
+        celsius: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
-        """Show these cameras in `slot`; `first` holds what stays as it is: rate, glyphs, threshold, hold."""
+        """Show these cameras in `slot`; `first` holds what stays as it is; `celsius` tells how warm each motor is."""
         self._slot, self._cameras, self._specs = slot, cameras, specs
-        self._now = first or Snapshot()
+        self._now, self._celsius = first or Snapshot(), celsius
         self._shown_s = -math.inf
         self._ticks: deque[float] = deque(maxlen=TICKS)  # when each was over [s of the arm's clock]
 
@@ -68,8 +69,16 @@ class Window:
 
     def say(self, words: str) -> None:
         """Show a few words until the next ones."""
-        events = (*self._now.events, (time.monotonic(), words))[-EVENTS:]
-        self._now = replace(self._now, words=words, events=events)
+        self._now = replace(self._now, words=words)
+        self.mention(words)
+
+    def mention(self, words: str) -> None:
+        """Show a few words among what happened; what is waited for stays in sight."""
+        self._now = replace(self._now, events=(*self._now.events, (time.monotonic(), words))[-EVENTS:])
+
+    def note(self, **fields: object) -> None:
+        """Show these fields of the snapshot until they are noted again."""
+        self._now = replace(self._now, **fields)  # type: ignore[arg-type]
 
     def episode(self, number: int, limit_steps: int) -> None:
         """Episode `number`, from 1, is next: nothing has happened in it yet."""
@@ -100,6 +109,7 @@ class Window:
             deadman=state.deadman,
             success_held=state.success_held,
             note=state.note.partition("\n")[0],
+            celsius=dict(self._celsius()),
         )
         self._show(now_s)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lerobot.robots import RobotConfig
 
 ROOMS = ("data", "teleop", "classifier", "hilserl", "sim_pretrain")
-LOOK_S = 2.0  # at each camera
+LOOK_S = 2.0  # at the cameras
 _SLOW, _DARK, _BRIGHT, _WHITE = 0.8, 40, 215, 0.25  # share of the fps; mean grey levels; share of white pixels
 _APART_S = 0.003  # stamps of one frame differ by less
 _SAME = 1.0  # grey levels: the noise of two cameras differs by more
@@ -110,8 +110,13 @@ def disk(folder: Path, hours: float, spec: ObservationSpec, rate_hz: float) -> F
 
 
 def port(path: str) -> Finding:
-    """Whose port this is, by the serial number of its adapter, and that nobody uses it."""
+    """Whose port this is, and that nobody uses it."""
     os.close(claim(path))
+    return adapter(path)
+
+
+def adapter(path: str) -> Finding:
+    """Whose port this is, by the serial number of its adapter."""
     device = str(Path(path).resolve())
     known = next((p for p in list_ports.comports() if p.device == device), None)
     if known is None or not known.serial_number:
@@ -126,12 +131,18 @@ def port(path: str) -> Finding:
 def motors(path: str) -> Iterator[Finding]:
     """Whether all six answer without an alarm, how warm they are, and their supply."""
     with open_motors(path) as bus, faults("asking the motors", path, "Check the arm's power supply and both cables"):
-        volts, warm = [], []
-        for joint in JOINTS:
-            if words := alarms(joint, bus.ask("Present_Temperature", joint)[1]):
-                yield Finding(Level.FAIL, "alarm", words)
-            volts.append(bus.read("Present_Voltage", joint) / 10)
-            warm.append(bus.read("Present_Temperature", joint))
+        yield from servos(bus.ask)
+
+
+def servos(ask: Callable[[str, str], tuple[int, int]]) -> Iterator[Finding]:
+    """What the motors say of themselves; `ask(register, joint)` returns the raw value and the bits of the alarms."""
+    volts, warm = [], []
+    for joint in JOINTS:
+        celsius, alarm = ask("Present_Temperature", joint)
+        if words := alarms(joint, alarm):
+            yield Finding(Level.FAIL, "alarm", words)
+        volts.append(ask("Present_Voltage", joint)[0] / 10)
+        warm.append(celsius)
     supply = f"{min(volts):.1f} to {max(volts):.1f} V"
     if not any(low <= min(volts) and max(volts) <= high for low, high in _VOLTS):
         ranges = " or ".join(f"{low:g} to {high:g} V" for low, high in _VOLTS)
@@ -168,18 +179,24 @@ def cameras(configs: Mapping[str, CameraConfig], wanted: Sequence[CameraSpec]) -
             f"the task needs {', '.join(missing)}; --robot.cameras names {', '.join(configs) or 'none'}. "
             "See which there are with: lerobot-find-cameras",
         )
-    specs, seen = {camera.name: camera for camera in wanted}, dict[str, np.ndarray]()
     with open_cameras(configs) as reader:
-        for name, config in configs.items():
-            frame, fps = _watched(reader, name)
-            yield exposed(name, frame, fps, float(config.fps or 0))
-            if name in specs:
-                preprocess(frame, specs[name])
-            for other, picture in seen.items():
-                if picture.shape == frame.shape and np.abs(picture.astype(int) - frame).mean() < _SAME:
-                    words = f"{name} and {other} show the same picture: is it one camera, named twice?"
-                    yield Finding(Level.FAIL, "cameras", f"{words} Tell them apart with: lerobot-find-cameras")
-            seen[name] = frame
+        yield from pictures(reader, {name: float(config.fps or 0) for name, config in configs.items()}, wanted, LOOK_S)
+
+
+def pictures(
+    reader: CameraReader, promised_fps: Mapping[str, float], wanted: Sequence[CameraSpec], look_s: float
+) -> Iterator[Finding]:
+    """What open cameras give, after a look of `look_s` at all of them at once."""
+    specs, seen = {camera.name: camera for camera in wanted}, dict[str, np.ndarray]()
+    for name, (frame, fps) in _watched(reader, look_s).items():
+        yield exposed(name, frame, fps, promised_fps[name])
+        if name in specs:
+            preprocess(frame, specs[name])
+        for other, picture in seen.items():
+            if picture.shape == frame.shape and np.abs(picture.astype(int) - frame).mean() < _SAME:
+                words = f"{name} and {other} show the same picture: is it one camera, named twice?"
+                yield Finding(Level.FAIL, "cameras", f"{words} Tell them apart with: lerobot-find-cameras")
+        seen[name] = frame
 
 
 def exposed(name: str, frame: np.ndarray, fps: float, promised_fps: float) -> Finding:
@@ -197,12 +214,14 @@ def exposed(name: str, frame: np.ndarray, fps: float, promised_fps: float) -> Fi
     return Finding(Level.LOOK, f"camera {name}", f"{words}. {advice}")
 
 
-def _watched(reader: CameraReader, name: str) -> tuple[np.ndarray, float]:
-    """Look at a camera for a while; return its last frame and how many there were in a second."""
-    start_s, frames, newest_s = time.monotonic(), 0, -np.inf
-    while time.monotonic() - start_s < LOOK_S:
-        frame, stamp_s = reader.newest(name)
-        if stamp_s > newest_s + _APART_S:
-            frames, newest_s = frames + 1, stamp_s
+def _watched(reader: CameraReader, look_s: float) -> dict[str, tuple[np.ndarray, float]]:
+    """Look at all cameras for a while; return the last frame of each, and how many there are in a second."""
+    until_s, stamps_s = time.monotonic() + look_s, {name: list[float]() for name in reader.names}
+    frames: dict[str, np.ndarray] = {}
+    while time.monotonic() < until_s:
+        for name, seen_s in stamps_s.items():
+            frames[name], stamp_s = reader.newest(name)
+            if not seen_s or stamp_s > seen_s[-1] + _APART_S:
+                seen_s.append(stamp_s)
         time.sleep(_APART_S)
-    return frame, frames / LOOK_S
+    return {name: (frames[name], (len(s) - 1) / max(look_s / 2, s[-1] - s[0])) for name, s in stamps_s.items()}

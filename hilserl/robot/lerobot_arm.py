@@ -74,7 +74,7 @@ class LeRobotArm:
         self._limits = self._scale.limits()
         speed_rad_s = np.array([max_joint_speed_rad_s] * 5 + [max_gripper_speed_rad_s])
         self._goals = GoalFilter(self._limits, speed_rad_s, write_period_s)
-        self._watch = ServoWatch(self._ask)
+        self._watch = ServoWatch(self.ask)
         self._jaw_rad = 0.0  # as last measured
         self._clean = CleanInput(self._bus)
         for remaining in reversed(range(_CONNECT_ATTEMPTS)):
@@ -96,6 +96,10 @@ class LeRobotArm:
     def hits(self) -> Counter[Limit]:
         """How many goals each limit has changed so far."""
         return self._goals.hits
+
+    def celsius(self) -> dict[str, int]:
+        """Return {joint: temperature}, as looked at last; each motor has its turn about once a second."""
+        return dict(self._watch.celsius)
 
     def read(self) -> JointReading:
         """Read the positions in one transaction. No camera is involved.
@@ -256,8 +260,13 @@ class LeRobotArm:
                     self.hold()
             raise
 
-    def _ask(self, register: str, joint: str) -> tuple[int, int]:
-        with self._transaction(f"reading {register} of {joint}"):
+    def ask(self, register: str, joint: str) -> tuple[int, int]:
+        """Return a raw register of `motors.REGISTERS`, and the bits of the motor's alarms.
+
+        Raises:
+            ArmFault: the motor does not answer.
+        """
+        with self._lock, self._transaction(f"reading {register} of {joint}"):
             return self._motors.ask(register, joint)
 
     def _send(self, ticks: np.ndarray) -> None:

@@ -21,6 +21,7 @@ BODY = slice(0, 5)
 JAW_TOLERANCE_RAD = 0.05
 PARK_RAD = np.array([0.0, -1.7, 1.55, 1.0])  # folded, the hand just above the table
 PARK_ROLL_RAD = 1.6  # rolled further, an open jaw would touch it
+PARK_SPEED_RAD_S, PARK_TOLERANCE_RAD = 0.5, 0.05
 _TRIM_GAIN, _MAX_TRIM_RAD = 0.1, 0.15
 _STILL_READS = 3
 
@@ -147,6 +148,22 @@ class _Run:
     def give_up(self, reason: str = "stopped on request") -> MotionResult:
         self.arm.hold()
         return self.result(False, reason)
+
+
+def park(
+    arm: Arm, clock: Clock, shape: ArmShape, should_stop: Callable[[], bool], rate_hz: float = 50.0
+) -> MotionResult:
+    """Fold the arm slowly; see `move` for arguments and errors. It holds in the end, wherever it is."""
+    return move(
+        arm,
+        clock,
+        park_pose(arm.read().positions_rad, arm.limits),
+        max_speed_rad_s=PARK_SPEED_RAD_S,
+        shape=shape,
+        should_stop=should_stop,
+        tolerance_rad=PARK_TOLERANCE_RAD,
+        rate_hz=rate_hz,
+    )
 
 
 def park_pose(here_rad: np.ndarray, limits: JointLimits) -> np.ndarray:

@@ -29,7 +29,8 @@ class ServoWatch:
         """Look with `ask(register, joint)`, which returns the raw value and the bits of the motor's alarms."""
         self._ask, self._turn = ask, itertools.cycle(_LOOKS)
         self._looked_s, self._behind_s = -np.inf, np.inf
-        self._warm: dict[str, int] = {}  # joint: degrees Celsius
+        self.celsius: dict[str, int] = {}  # joint: temperature as looked at last
+        self._warm: set[str] = set()
         self._hot: set[str] = set()
 
     def look(self, now_s: float, every_s: float = LOOK_S) -> float | None:
@@ -53,7 +54,7 @@ class ServoWatch:
             else:
                 self._feel(joint, value)
         if self._hot:
-            found = ", ".join(f"{joint} {self._warm[joint]} °C" for joint in sorted(self._hot))
+            found = ", ".join(f"{joint} {self.celsius[joint]} °C" for joint in sorted(self._hot))
             raise ArmFault(
                 f"too hot: {found}. The arm holds, and goes on below {WARM_C} °C. To let it cool faster, end the "
                 "session, support the arm and take its force out with: hilserl unlock"
@@ -76,12 +77,13 @@ class ServoWatch:
             )
 
     def _feel(self, joint: str, celsius: int) -> None:
+        self.celsius[joint] = celsius
         if celsius < WARM_C:
-            self._warm.pop(joint, None)
+            self._warm.discard(joint)
             self._hot.discard(joint)
             return
         if joint not in self._warm:
             logger.warning("%s is warm: %d °C; at %d the arm holds. Let it rest a while", joint, celsius, HOT_C)
-        self._warm[joint] = celsius
+        self._warm.add(joint)
         if celsius >= HOT_C:
             self._hot.add(joint)

@@ -37,9 +37,11 @@ def banner(s: Snapshot | None, age_s: float, place: str = "") -> Banner:
     match Authority(s.authority):
         case Authority.STOPPED:
             can = f"hold {key['start']} for one second to re-arm"
-            return Banner("stopped", "STOPPED", "the arm holds its pose", can)
+            return Banner("stopped", "STOPPED", "the arm is limp" if s.limp else "the arm holds its pose", can)
         case Authority.PARKED:
-            return Banner("gone", "PARKED, TORQUE OFF", s.words)
+            return Banner("parked", "PARKED, TORQUE OFF", "", f"{key['start']}: it gets its force back and moves")
+        case Authority.PARKING:
+            return Banner("resetting", "MOVING TO PARK", s.words, "touch any control, and it stops")
         case Authority.RESETTING:
             return Banner("resetting", "MOVING TO RESET", s.words, "touch any control, and it stops")
         case Authority.POLICY:

@@ -16,6 +16,7 @@ from hilserl.loop.checks import CHECK
 from hilserl.loop.diagnosis import diagnose
 from hilserl.loop.link import STALE_S, LearnerStatus, Link
 from hilserl.metrics import newest, read_metrics, wilson
+from hilserl.robot.watch import HOT_C, WARM_C
 
 GUIDE = "guide.json"
 RECENT, BARS = 20, 40  # episodes
@@ -107,6 +108,17 @@ def learner_light(status: LearnerStatus, silent_s: float, rows: Sequence[Mapping
     words += [f"{made:.1f} updates a step"] if made is not None else []
     words += [f"Q {health['health/q_high']:.2f}"] if health.get("health/q_high") is not None else []
     return Light("learner", "good", ", ".join(words))
+
+
+def arm_light(celsius: Mapping[str, int]) -> Light:
+    """Return how warm the warmest of these joints is, and what follows from it."""
+    joint = max(celsius, key=celsius.__getitem__)
+    words = f"{joint.replace('_', ' ')} {celsius[joint]} °C"
+    if celsius[joint] >= HOT_C:
+        return Light("arm", "bad", f"{words} is too hot: it holds, and goes on below {WARM_C} °C")
+    if celsius[joint] >= WARM_C:
+        return Light("arm", "unsure", f"{words} is warm: let it rest. At {HOT_C} °C it holds")
+    return Light("arm", "good", f"warmest: {words}")
 
 
 class _Lines:

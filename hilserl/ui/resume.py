@@ -20,6 +20,8 @@ from hilserl.ui.again import commands
 from hilserl.ui.attempts import KINDS
 
 RECENT = 20  # operated episodes
+RESUME = "resume.json"  # in the run: the card of its newest session, for the page
+_INSTEAD = ("first, in a shell", "evaluate 10 first", "go back to the best")  # of going on
 PARTS = {  # beginning of the tensors' names: what people call it
     "policy.": "policy",
     "critic.": "critics",
@@ -50,17 +52,35 @@ class ResumeCard:
 
     def text(self) -> str:
         """Return the card for a terminal."""
+        lines = [*self._standing(), f"from checkpoint {self.checkpoint}: {', '.join(self._parts())}"]
+        lines += ["changed since:", *self.changes] if self.changes else ["changed since: nothing"]
+        if self._has_better():
+            lines.append(f"the best that was checked is checkpoint {self.best}; to go back to it: --rollback=best")
+        return "\n".join(textwrap.fill(line, 110, subsequent_indent="    ") for line in lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card for the page: lines, parts, changes, and (what for, command) of what else could be done."""
+        other = [] if self._has_better() else ["go back to the best"]
+        return {
+            "standing": self._standing(),
+            "checkpoint": self.checkpoint,
+            "parts": self._parts(),
+            "changes": self.changes,
+            "next": [(what, command) for what, command in self.next if what in _INSTEAD and what not in other],
+        }
+
+    def _standing(self) -> list[str]:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.last_used_unix_s))
         head = f"{self.name} · last used {used} · {self.operated} operated episodes · {self.updates} updates"
         success = f"success with your help {self.recent.wins} of the last {self.recent.n}"
-        lines = [head, f"{success} · newest check {self.untouched or 'none yet'}"]
+        return [head, f"{success} · newest check {self.untouched or 'none yet'}"]
+
+    def _parts(self) -> list[str]:
         parts = [f"{name} {'✓' if there else 'NEW'}" for name, there in self.restored]
-        parts.append(f"replay {self.replay_steps} steps, {self.human_steps} of them by a person ✓")
-        lines.append(f"from checkpoint {self.checkpoint}: {', '.join(parts)}")
-        lines += ["changed since:", *self.changes] if self.changes else ["changed since: nothing"]
-        if self.best and self.best != self.checkpoint:
-            lines.append(f"the best that was checked is checkpoint {self.best}; to go back to it: --rollback=best")
-        return "\n".join(textwrap.fill(line, 110, subsequent_indent="    ") for line in lines)
+        return [*parts, f"replay {self.replay_steps} steps, {self.human_steps} of them by a person ✓"]
+
+    def _has_better(self) -> bool:
+        return self.best not in ("", self.checkpoint)
 
 
 def resume_card(run: Path, changes: Sequence[str] = ()) -> ResumeCard:

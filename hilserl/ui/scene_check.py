@@ -19,6 +19,7 @@ from teleop.authority import Authority
 from teleop.inputs import Prompt
 
 MOST = 20  # starts that make the reference
+CLASSIFIER = "classifier"  # what its light is called; the others have the names of the cameras
 
 
 class SceneCheck:
@@ -30,10 +31,11 @@ class SceneCheck:
         self._found: list[Light] = []
 
     def look(self, snapshot: Snapshot | None, pixels: Mapping[str, np.ndarray]) -> list[Light]:
-        """Return a light for each camera: how it looked when the arm was at its start pose last."""
+        """Return a light for the classifier and for each camera: how it was when the arm was at its start pose last."""
         if snapshot is not None and is_start(snapshot):
             self._cameras = self._cameras or self._read()
             self._found = [self._judge(name, pixels[name]) for name in self._cameras if name in pixels]
+            self._found += success_at_start(snapshot)
         return self._found
 
     def reference(self, camera: str) -> np.ndarray | None:
@@ -55,6 +57,17 @@ class SceneCheck:
         folders = [store.location(c) / "images" for c in commits]
         cameras = store.spec.observation.cameras
         return {c.name: (c, Scene([read_array(f / c.name)[0] for f in folders])) for c in cameras}
+
+
+def success_at_start(s: Snapshot) -> list[Light]:
+    """Return what the classifier says of the start pose, where nothing has been done yet; [] when none was asked."""
+    if s.p_start is None or s.threshold is None:
+        return []
+    if s.p_start < s.threshold:
+        return [Light(CLASSIFIER, "good", f"p(success) {s.p_start:.2f} before the start")]
+    advice = "Put the object back; if it is, raise the threshold, or record more failures and train it again"
+    words = f"already sees success at the start pose: p {s.p_start:.2f}, needs {s.threshold:.2f}. {advice}"
+    return [Light(CLASSIFIER, "unsure", words)]
 
 
 def is_start(s: Snapshot) -> bool:

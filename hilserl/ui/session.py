@@ -26,7 +26,9 @@ from hilserl.loop.slot import Slot, live_folder, mapped
 from hilserl.loop.snapshot import PRESSES, SNAPSHOT, Snapshot
 from hilserl.ui.address import Address
 from hilserl.ui.banner import banner
-from hilserl.ui.progress import Light, Progress
+from hilserl.ui.progress import Light, Progress, arm_light
+from hilserl.ui.refusals import THRESHOLD, refusal
+from hilserl.ui.resume import RESUME
 from hilserl.ui.scene_check import SceneCheck
 from hilserl.ui.web import application, page
 from teleop.inputs import Button
@@ -57,7 +59,8 @@ class Session:
         folder = live_folder(run)
         self._slot = Slot(folder / SNAPSHOT)
         self._presses = Presses(memoryview(mapped(folder / PRESSES, SIZE)))
-        self._reader, self.scene = Progress(run), SceneCheck(run)
+        self._run, self._reader, self.scene = run, Progress(run), SceneCheck(run)
+        self._began = False  # an episode has run in this session
         self._begun_s = time.monotonic()  # what was shown before is of an earlier session
         self._operator: Tab | None = None
         self._changed = asyncio.Event()  # set, and replaced, at every change
@@ -78,6 +81,7 @@ class Session:
                     snapshot, pixels = Snapshot.decode(value)
                 if snapshot is not None and snapshot.stamp_s >= self._begun_s:
                     self.snapshot, self.jpegs = snapshot, [jpeg(p) for p in pixels]
+                    self._began |= snapshot.running
                     self.pixels = {p.name: image for p, image in zip(snapshot.pictures, pixels, strict=True)}
                     self.tell()
             await asyncio.sleep(POLL_S)
@@ -95,8 +99,11 @@ class Session:
             await asyncio.sleep(PROGRESS_S)
 
     def _look(self) -> dict[str, Any]:
-        scene = self.scene.look(self.snapshot, self.pixels)
-        return {**self._reader.read(), "scene": [vars(light) for light in scene]}
+        scene, found, s = self.scene.look(self.snapshot, self.pixels), self._reader.read(), self.snapshot
+        warm = [vars(arm_light(s.celsius))] if s is not None and s.celsius else []
+        card = self._run / RESUME
+        resume = json.loads(card.read_text()) if not self._began and card.exists() else None
+        return {**found, "lights": warm + found["lights"], "scene": [vars(light) for light in scene], "resume": resume}
 
     async def ghost(self, request: Request) -> Response:
         """Answer with what a camera usually sees at a start, within its crop."""
@@ -164,7 +171,7 @@ class Session:
         """Do what a tab says, or return why not. STOP counts from any tab, however late."""
         try:
             said = json.loads(text)
-            does, at_s = str(said["do"]), float(said["at_s"])
+            does, at_s, threshold = str(said["do"]), float(said["at_s"]), float(said.get("threshold", 0))
         except (ValueError, TypeError, KeyError):
             return "not understood"
         now_s = time.monotonic()
@@ -181,11 +188,18 @@ class Session:
         if does == HOLDS:
             self._presses.hold_success(at_s)
             return ""
-        if does not in {b.value for b in Button}:
+        if does not in {THRESHOLD, *(b.value for b in Button)}:
             return f"not done: there is no {does!r}"
         if self.snapshot is not None and said.get("authority") != self.snapshot.authority:
             return f"not done: meanwhile it is {self.snapshot.authority}. Look again"
-        self._presses.give(Button(does), at_s)
+        if self.snapshot is not None and (why := refusal(does, self.snapshot)):
+            return f"not done: {why}"
+        if does != THRESHOLD:
+            self._presses.give(Button(does), at_s)
+        elif not 0 < threshold < 1:
+            return f"not done: a threshold is between 0 and 1, not {threshold}"
+        else:
+            self._presses.ask_threshold(threshold, at_s)
         return ""
 
 

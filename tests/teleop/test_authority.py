@@ -21,11 +21,14 @@ FLAGS = (
         "reset_requested",
         "reset_done",
         "episode_over",
-        "park",
+        "park_requested",
+        "park_done",
+        "interrupted",
         "running",
     ),
     *("operator_ok", "bus_ok", "camera_ok"),
 )
+WORK = ("start", "deadman", "reset_requested", "reset_done", "park_requested", "park_done")
 LOSSES = ("operator_ok", "bus_ok", "camera_ok")
 changes = st.fixed_dictionaries({f: st.booleans() for f in FLAGS})
 any_inputs = st.builds(
@@ -59,7 +62,10 @@ class AnySession(RuleBasedStateMachine):
         """One deviation from a quiet tick, so that long runs of motion happen too."""
         self.tick(replace(self.base, **{flag: not getattr(self.base, flag)}))
 
-    @rule(flag=st.sampled_from(["start", "deadman", "reset_requested", "reset_done"]), running=st.booleans())
+    @rule(
+        flag=st.sampled_from(WORK),
+        running=st.booleans(),
+    )
     def work(self, flag: str, running: bool) -> None:
         self.tick(replace(self.base, running=running, **{flag: True}))
 
@@ -88,7 +94,9 @@ class AnySession(RuleBasedStateMachine):
         if lost and moves(before) and not i.stop:
             assert now is A.HOLDING
         if now is A.PARKED:
-            assert before is A.PARKED or (before is A.HOLDING and i.park)
+            assert before is A.PARKED or (before is A.PARKING and i.park_done), "limp, and not folded"
+        if now is A.PARKING and before is not A.PARKING:
+            assert before is A.HOLDING and i.park_requested and not i.running, "folding without being asked to"
 
 
 AnySession.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
@@ -120,7 +128,7 @@ def test_step_follows_the_table(authority: Authority, inputs: Inputs) -> None:
 
 
 @pytest.mark.parametrize("lost", LOSSES)
-@pytest.mark.parametrize("moving", [A.POLICY, A.HUMAN, A.RESETTING])
+@pytest.mark.parametrize("moving", [A.POLICY, A.HUMAN, A.RESETTING, A.PARKING])
 def test_a_loss_holds_with_a_reason_until_a_fresh_start(lost: str, moving: Authority) -> None:
     decision = step(moving, replace(QUIET, deadman=True, running=True, **{lost: False}))
     assert decision.authority is A.HOLDING
@@ -145,7 +153,13 @@ def test_a_policy_session() -> None:
         (dict(running=True, start=True, deadman=True), A.HUMAN),  # resumed into the person's hand
         (dict(running=True), A.POLICY),
         (dict(episode_over=True, start=True), A.HOLDING),  # that Start came too early
-        (dict(park=True), A.PARKED),
+        (dict(park_requested=True), A.PARKING),
+        (dict(start=True), A.PARKING),
+        (dict(interrupted=True), A.HOLDING),
+        (dict(park_requested=True), A.PARKING),
+        (dict(park_done=True), A.PARKED),
+        (dict(start=True, deadman=True), A.PARKED),  # the session asks for the reset, and nobody else
+        (dict(reset_requested=True), A.RESETTING),
     ]
     authority = A.PARKED
     for change, expected in told:
@@ -169,12 +183,13 @@ def test_a_recording_session() -> None:
         assert authority is expected, change
 
 
-def test_parking_is_only_from_holding() -> None:
-    assert [a for a in A if after(a, park=True, deadman=True) is A.PARKED] == [A.PARKED, A.HOLDING]
+def test_parking_is_only_from_holding_and_never_in_an_episode() -> None:
+    assert [a for a in A if after(a, park_requested=True) is A.PARKING] == [A.HOLDING, A.PARKING]
+    assert after(A.HOLDING, park_requested=True, running=True) is A.HOLDING
 
 
 def test_moves() -> None:
-    assert {a for a in A if moves(a)} == {A.POLICY, A.HUMAN, A.RESETTING}
+    assert {a for a in A if moves(a)} == {A.POLICY, A.HUMAN, A.RESETTING, A.PARKING}
 
 
 def test_an_unknown_driver_is_refused() -> None:

@@ -29,4 +29,17 @@ def test_each_fresh_press_counts_once_and_stop_always(ticks: list[dict[Button, f
 def test_what_was_pressed_before_the_session_is_no_press_in_it() -> None:
     memory = memoryview(bytearray(SIZE))
     Presses(memory).give(Button.START, 5.0)
-    assert PageButtons(Presses(memory)).read().pressed == frozenset()
+    Presses(memory).ask_threshold(0.5, 5.0)
+    state = PageButtons(Presses(memory)).read()
+    assert state.pressed == frozenset() and state.threshold is None
+
+
+@pytest.mark.parametrize(("age_s", "counts"), [(0.0, True), (MAX_AGE_S, True), (MAX_AGE_S + 0.01, False)])
+def test_a_threshold_that_was_asked_for_counts_once_and_not_late(age_s: float, counts: bool) -> None:
+    memory, now_s = memoryview(bytearray(SIZE)), 1024.0
+    actor = PageButtons(Presses(memory))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_buttons.time, "monotonic", lambda: now_s)
+        Presses(memory).ask_threshold(0.875, now_s - age_s)
+        assert actor.read().threshold == (0.875 if counts else None)
+        assert actor.read().threshold is None

@@ -29,6 +29,8 @@ export function drawTrace(canvas, s) {
     c.lineWidth = 2;
     c.setLineDash([8, 6]);
     line(c, [[0, y(s.threshold)], [width, y(s.threshold)]]);
+    c.setLineDash([2, 8]); // what it will be in the next episode
+    if (s.threshold_next !== null) line(c, [[0, y(s.threshold_next)], [width, y(s.threshold_next)]]);
     c.setLineDash([]);
   }
   c.strokeStyle = colour("text");

@@ -1,10 +1,18 @@
 // The operator's page of a session: shows what the server says, sends what is pressed. It decides nothing.
 
 import { drawBars, drawMap, drawPicture, drawStripe, drawTrace } from "./drawings.js";
+import { ago, element, list, put, share } from "./elements.js";
 import { Socket } from "./socket.js";
 
-const KEYS = { Escape: "stop", Enter: "start", r: "rearm", y: "success", n: "failure", x: "discard", " ": "holds" };
-const SHOWN = { stop: "Esc", start: "Enter", rearm: "R", success: "Y", failure: "N", discard: "X", holds: "Space" };
+const KEYS = {
+  Escape: "stop", Enter: "start", r: "rearm", y: "success", n: "failure", x: "discard", " ": "holds", e: "next", u: "undo",
+  p: "park",
+};
+const SHOWN = {
+  stop: "Esc", start: "Enter", rearm: "R", success: "Y", failure: "N", discard: "X", holds: "Space", next: "E", undo: "U",
+  park: "P",
+};
+const FINER = 0.5; // how far − and + move the threshold, in log odds
 const HELD_EVERY_MS = 100; // a held label is said again and again: let go of, it ends, also when the page dies
 const NOTICE_MS = 5000;
 const OLD_S = 0.3; // a picture older than this is marked
@@ -47,11 +55,15 @@ function showButtons() {
   const is = s?.authority;
   const lives = s !== undefined && !s.ended && !["gone", "lost"].includes(state.banner.look);
   const mine = lives && state.operates;
-  const words = { policy: "Pause", resetting: "Interrupt", holding: s?.running ? "Go on" : "Start" };
+  const words = { policy: "Pause", resetting: "Interrupt", parking: "Interrupt", parked: "Go on" };
+  if (is === "holding" && s.running) words.holding = "Go on";
+  const over = !s?.running && (s?.last ?? "") !== ""; // an episode, of which something can still be said
+  const says = over ? { failure: "No success", discard: "Leave out: hold" } : {};
   for (const [what, button] of Object.entries(buttons)) {
     let word = button.dataset.word ?? button.textContent.trim();
     button.dataset.word = word;
-    if (what === "start") word = words[is] ?? "Start";
+    if (what === "start") word = words[is] ?? word;
+    word = says[what] ?? word;
     label(button, word, SHOWN[what], s?.glyphs[what === "rearm" && !s.glyphs.rearm ? "start" : what]);
   }
   buttons.stop.disabled = !lives;
@@ -59,7 +71,15 @@ function showButtons() {
   buttons.start.hidden = is === "stopped";
   buttons.rearm.hidden = is !== "stopped";
   buttons.rearm.disabled = !mine;
-  for (const what of ["success", "failure", "discard", "holds"]) buttons[what].disabled = !mine || !s.running;
+  for (const what of ["success", "holds", "next"]) buttons[what].disabled = !mine || !s.running;
+  buttons.failure.disabled = !mine || !(s.running || s.last === "success");
+  buttons.discard.disabled = !mine || !(s.running || over);
+  buttons.undo.disabled = !mine || !over;
+  buttons.park.disabled = !mine || s.running || is !== "holding";
+  for (const id of ["less", "more"]) {
+    $(id).hidden = (s?.threshold ?? null) === null;
+    $(id).disabled = !mine;
+  }
   const labels = s?.kind === "labels"; // success does not end an episode there: it is held while it is true
   buttons.success.hidden = labels;
   buttons.holds.hidden = !labels;
@@ -82,7 +102,8 @@ function showSession(s, now_s) {
   put($("clock"), `${s.kind} ${which}${seconds(done)} of ${seconds(s.limit_steps)} s`);
   const p = s.p_success.at(-1);
   const held = s.p_success.length - 1 - s.p_success.findLastIndex((v) => v === null || v < s.threshold);
-  const needs = s.threshold === null ? "your button decides" : `needs ${s.threshold.toFixed(2)}, held ${held} of ${s.hold}`;
+  const next = s.threshold_next === null ? "" : `, next ${share(s.threshold_next)}`;
+  const needs = s.threshold === null ? "your button decides" : `needs ${share(s.threshold)}${next}, held ${held} of ${s.hold}`;
   put($("threshold"), p === undefined || p === null ? needs : `p ${p.toFixed(2)} ${needs}`);
   drawTrace($("trace"), s);
   drawStripe($("stripe"), s);
@@ -105,10 +126,12 @@ function showHealth() {
       { name: "loop", look: s.late_share > 0.02 ? "unsure" : "good", words: late },
       { name: "device", look: s.connected ? "good" : "bad", words: s.connected ? on.join(", ") || "connected" : "gone" },
     );
+    const found = s.findings.map(([what]) => what);
+    if (found.length) lights.push({ name: "check", look: "unsure", words: `${found.join(", ")}: look at this` });
   }
   const scene = state.progress?.scene ?? [];
-  const changed = scene.filter((light) => light.look !== "good").map((light) => light.name);
-  const seen = changed.length ? `${changed.join(" and ")} camera: look at this` : "as in the sessions before";
+  const changed = scene.filter((light) => light.look !== "good").map(called);
+  const seen = changed.length ? `${changed.join(", ")}: look at this` : [...new Set(scene.map((l) => l.words))].join("; ");
   if (scene.length) lights.push({ name: "scene", look: changed.length ? "unsure" : "good", words: seen });
   list(document.querySelector("#health ul"), lights, (light) => {
     const item = element("li", "", light.look);
@@ -124,7 +147,8 @@ function showProgress(progress) {
     put(box.querySelector("p"), tile.note);
   }
   drawBars($("bars"), progress.bars);
-  const unusual = progress.scene.filter((light) => light.look !== "good").map((l) => `${l.name} camera: ${l.words}`);
+  const unusual = progress.scene.filter((light) => light.look !== "good").map((l) => `${called(l)}: ${l.words}`);
+  unusual.push(...(state.session?.findings ?? []).map((finding) => finding.join(": ")));
   const { hints = [], place, coverage } = progress.guide;
   const advice = [...unusual, ...hints.map((hint) => hint.text)];
   $("coach").hidden = !advice.length && !coverage;
@@ -133,6 +157,23 @@ function showProgress(progress) {
   if (coverage) drawMap($("map"), coverage, place); // last: the words above decide how large it is
   put($("run"), progress.run);
   showHealth();
+  showResume(progress.resume);
+}
+
+// What a resumed run goes on from, until its first episode begins; there is nothing to show of that one yet.
+function showResume(card) {
+  for (const id of ["episode", "history"]) $(id).hidden = Boolean(card);
+  $("resume").hidden = !card;
+  if (!card) return;
+  put($("checkpoint"), card.checkpoint);
+  const lines = { standing: card.standing, parts: card.parts, changes: card.changes.length ? card.changes : ["nothing"] };
+  for (const [id, words] of Object.entries(lines)) list($(id), words, (w) => element("li", w));
+  list($("instead"), card.next.flat(), (words, n) => {
+    if (n % 2 === 0) return element("dt", words, "quiet");
+    const line = element("dd");
+    line.append(element("code", words));
+    return line;
+  });
 }
 
 function showCameras(pictures) {
@@ -214,6 +255,14 @@ for (const [what, button] of Object.entries(buttons)) {
   for (const end of ["pointerup", "pointerleave", "pointercancel"]) button.addEventListener(end, () => up(what));
   button.addEventListener("keydown", (event) => event.preventDefault()); // the keys below are all there is
 }
+for (const [id, sign] of [["less", -1], ["more", 1]]) {
+  $(id).addEventListener("click", () => {
+    const now = state.session.threshold_next ?? state.session.threshold;
+    const threshold = 1 / (1 + Math.exp(-Math.log(now / (1 - now)) - sign * FINER));
+    socket.send("threshold", { threshold: Number(threshold.toPrecision(3)), authority: state.session.authority });
+  });
+  $(id).addEventListener("keydown", (event) => event.preventDefault());
+}
 $("take").addEventListener("click", () => socket.send("take over"));
 addEventListener("keydown", (event) => {
   const what = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -228,25 +277,6 @@ addEventListener("keyup", (event) => {
 addEventListener("resize", () => state?.progress && showProgress(state.progress));
 addEventListener("blur", () => Object.keys(holding).forEach(up));
 
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function element(name, text = "", look = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (look) made.className = look;
-  return made;
-}
-
-function list(box, rows, make) {
-  const text = JSON.stringify(rows);
-  if (box.dataset.shows === text) return;
-  box.dataset.shows = text;
-  box.replaceChildren(...rows.map(make));
-}
-
-function ago(seconds) {
-  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s ago`;
-  return seconds < 5400 ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds / 3600)} h ago`;
+function called(light) {
+  return light.name === "classifier" ? light.name : `${light.name} camera`;
 }

@@ -86,6 +86,8 @@ def test_other_flags_are_shown_noted_and_in_force(flags: Flags) -> None:
     assert line["flags"] == {"episodes": [80, 120], "learner.utd": [3.0, 1.5]}
     assert json.loads((run.path / "train.json").read_text())["learner"]["utd"] == 1.5
     assert "changed since: nothing" in prepare(run, other)[0]
+    shown = json.loads((run.path / "resume.json").read_text())
+    assert shown["checkpoint"] == "000002" and shown["changes"] == [] and "policy ✓" in shown["parts"]
 
 
 def test_what_is_wrong_with_the_card_does_not_keep_the_run_from_going_on(flags: Flags) -> None:

@@ -1,7 +1,9 @@
 """What goes wrong in an episode, and how a session goes on."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from data.schema import Outcome, Source
 from hilserl.loop.session import SessionConfig, SessionStopped
 from hilserl.robot.bus import ArmFault
 from hilserl.robot.cameras import CameraFault
+from hilserl.robot.motion import PARK_RAD, PARK_TOLERANCE_RAD
 from teleop.inputs import Button, Prompt
 
 _spec = importlib.util.spec_from_file_location("actor_bench", Path(__file__).with_name("actor_bench.py"))
@@ -291,3 +294,101 @@ def test_another_policy_can_take_its_place(bench):
     b.actor.use(better)
     b.run(episodes=2)
     assert len(b.policy.seen) == len(better.seen) == 6
+
+
+# Park, next, another threshold
+
+
+def presses_at_the_start(b, *states):
+    """The hand does this instead of its first Start, and then presses Start."""
+    b.hand.waits = [[IDLE, *states, press(Button.START)]]
+    tell = b.hand.tell
+
+    def told(prompt: Prompt, **details: object) -> None:
+        tell(prompt, **details)
+        if prompt is Prompt.PLACE_OBJECT and b.hand.waits:
+            b.hand._queue = b.hand.waits.pop(0)
+
+    b.hand.tell = told
+
+
+def test_parked_it_is_limp_and_start_leads_back_to_the_start_pose(bench, new_world):
+    world = new_world()
+    b = bench(world=world)
+    presses_at_the_start(b, press(Button.PARK), *[IDLE] * 10_000)
+    seen, release = [], b.env.arm.release
+
+    def released() -> None:
+        seen.append(world.joint_positions())
+        b.hand._queue = [IDLE, press(Button.DISCARD), press(Button.START)]
+        release()
+
+    b.env.arm.release = released
+    (episode,) = b.run()
+    (folded,) = seen
+    np.testing.assert_allclose(folded[:4], PARK_RAD, atol=PARK_TOLERANCE_RAD)
+    assert len(episode) == 6 and np.linalg.norm(episode.state[0][:5] - folded[:5]) > 0.5
+    asked = [p for p, _ in b.hand.told].count(Prompt.PLACE_OBJECT)
+    assert asked == 2  # it is asked for again, when the arm is back
+
+
+def test_whatever_is_pressed_while_it_folds_makes_it_hold_and_start_goes_on(bench, new_world):
+    b = bench(world=new_world())
+    presses_at_the_start(b, press(Button.PARK), *[IDLE] * 5, press(Button.FAILURE))
+    released = []
+    b.env.arm.release = lambda: released.append(1)
+    (episode,) = b.run()
+    assert len(episode) == 6 and not released
+
+
+def test_stopped_while_it_folds_it_moves_only_after_a_rearm_and_a_start(bench, new_world):
+    b = bench(world=new_world())
+    presses_at_the_start(b, press(Button.PARK), IDLE, press(Button.STOP), press(Button.START), press(Button.REARM))
+    (episode,) = b.run()
+    assert len(episode) == 6 and b.hand._queue == []
+
+
+def test_no_park_in_an_episode(bench):
+    (episode,) = bench([IDLE, press(Button.PARK)]).run()
+    assert episode.meta.outcome is Outcome.TIMEOUT and len(episode) == 6
+
+
+@pytest.mark.parametrize("pause", [False, True])
+def test_next_ends_the_episode_as_if_its_time_were_over(bench, pause):
+    script = [IDLE, *([press(Button.START)] if pause else []), press(Button.NEXT)]
+    b = bench(script)
+    first, second = b.run(episodes=2)
+    assert ends(first) == (Outcome.TIMEOUT, 0.0, False, True) and len(first) == len(script)
+    assert len(second) == 6
+
+
+def test_success_before_the_start_is_said_and_a_second_start_begins_all_the_same(bench):
+    class Eager(Countdown):
+        def step(self, observation):
+            return replace(super().step(observation), reached=True)
+
+    for detector, asked in ((Countdown(3), 1), (Eager(3), 2)):
+        b = bench(detector=detector)
+        before = len(b.stored())
+        said = []
+        b.actor.run(SessionConfig(kind=f"online{asked}", episodes=1), b.done.append, say=said.append)
+        assert len(b.stored()) == before + 1 and len(b.done[0]) == 3
+        assert [p for p, _ in b.hand.told].count(Prompt.PLACE_OBJECT) == asked
+        assert any("already sees success" in words for words in said) == (asked == 2)
+
+
+def test_another_threshold_counts_from_the_next_episode_on_and_is_noted(bench):
+    class Movable(Countdown):
+        calibration = SimpleNamespace(threshold=0.9)
+
+        def at(self, threshold):
+            moved = Movable(self._n)
+            moved.calibration, moved.version = SimpleNamespace(threshold=threshold), f"at {threshold}"
+            return moved
+
+    b = bench([IDLE, replace(IDLE, threshold=0.7)], detector=Movable(4))
+    noted = []
+    b.actor._journal = lambda event, **details: noted.append((event, details))
+    first, second = b.run(episodes=2)
+    assert (first.meta.detector_version, second.meta.detector_version) == ("countdown", "at 0.7")
+    assert noted == [("threshold", {"was": 0.9, "threshold": 0.7, "detector": "at 0.7"})]

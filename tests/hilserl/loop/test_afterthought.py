@@ -70,6 +70,46 @@ def test_the_last_episode_is_left_out_and_taken_in_again(hands):
     assert "u" not in notes.verdicts() or not notes.verdicts()["u"].excluded
 
 
+def test_undo_takes_back_one_after_the_other_and_in_the_end_the_label_itself(hands):
+    operator, press, notes = hands
+    operator.tell(Prompt.EPISODE_STARTED, uuid="u")
+    assert press(Button.SUCCESS, Button.UNDO) == {Button.SUCCESS, Button.UNDO}  # it runs: nothing to take back
+    operator.tell(Prompt.EPISODE_ENDED, uuid="u", outcome="success")
+    press(Button.FAILURE, Button.DISCARD)
+    assert notes.verdicts()["u"].excluded and notes.verdicts()["u"].outcome.outcome == "failure"
+    said = []
+    operator.say = said.append
+    assert press(Button.UNDO) == frozenset()
+    assert notes.verdicts()["u"].excluded is None and notes.verdicts()["u"].outcome.outcome == "failure"
+    press(Button.UNDO)
+    assert "u" not in notes.verdicts()  # a success again
+    press(Button.UNDO)
+    assert notes.verdicts()["u"].outcome.outcome == "timeout"
+    entries = len(notes.entries())
+    press(Button.UNDO, Button.FAILURE)
+    assert len(notes.entries()) == entries
+    assert said[:2] == ["taken back: the last episode counts", "taken back: it was a success"]
+    assert said[2].startswith("taken back: success") and said[3] == "there is nothing to take back"
+
+
+def test_a_success_that_the_detector_saw_is_no_label_to_take_back(hands):
+    operator, press, notes = hands
+    operator.tell(Prompt.EPISODE_STARTED, uuid="u")
+    operator.tell(Prompt.EPISODE_ENDED, uuid="u", outcome="success")
+    press(Button.UNDO)
+    assert not notes.entries()
+
+
+def test_a_suspicion_goes_with_the_failure_that_it_came_from(hands):
+    operator, press, notes = hands
+    operator.tell(Prompt.EPISODE_STARTED, uuid="u")
+    press(Button.FAILURE)
+    operator.suspect("u")
+    operator.tell(Prompt.EPISODE_ENDED, uuid="u", outcome="failure")
+    press(Button.UNDO)
+    assert notes.verdicts()["u"].outcome.outcome == "timeout" and not notes.verdicts()["u"].labels
+
+
 def test_in_an_episode_and_before_the_first_both_pass(hands):
     operator, press, notes = hands
     assert press(Button.FAILURE) == {Button.FAILURE}

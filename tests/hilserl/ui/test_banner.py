@@ -40,7 +40,18 @@ PAUSED = "paused; press Start to resume"
             {"authority": Authority.STOPPED},
             Banner("stopped", "STOPPED", "the arm holds its pose", "hold Start for one second to re-arm"),
         ),
-        ({"authority": Authority.PARKED, "words": "parked"}, Banner("gone", "PARKED, TORQUE OFF", "parked")),
+        (
+            {"authority": Authority.STOPPED, "limp": True},
+            Banner("stopped", "STOPPED", "the arm is limp", "hold Start for one second to re-arm"),
+        ),
+        (
+            {"authority": Authority.PARKING, "words": "folding"},
+            Banner("resetting", "MOVING TO PARK", "folding", "touch any control, and it stops"),
+        ),
+        (
+            {"authority": Authority.PARKED},
+            Banner("parked", "PARKED, TORQUE OFF", "", "Start: it gets its force back and moves"),
+        ),
         ({"words": PAUSED}, Banner("holding", "HOLDING", PAUSED, "press Start to go on")),
         (
             {"words": "hold the deadman to drive", "drives": "human"},

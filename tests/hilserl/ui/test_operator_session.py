@@ -105,6 +105,8 @@ def test_a_session_from_start_to_the_next_day(rig: Path, train: Callable, page: 
         expect(page.locator("#health")).to_contain_text("training")  # the learner has what it waits for
         expect(page.locator("#clock")).to_contain_text("online 1 of")
         expect(head).to_have_text("PUT THE OBJECT BACK")
+        page.get_by_role("button", name="Undo").click()
+        expect(page.locator("#events")).to_contain_text("taken back: failure")
         page.get_by_role("button", name="Start").click()
         expect(head).to_have_text("POLICY IN CONTROL")
         expect(can).to_have_text("hold RB to take over")
@@ -128,6 +130,12 @@ def test_a_session_from_start_to_the_next_day(rig: Path, train: Callable, page: 
         page.keyboard.down("r")
         expect(head).not_to_have_text("STOPPED")  # re-armed; it moves to reset, which may take no time
         page.keyboard.up("r")
+        expect(head).to_have_text("PUT THE OBJECT BACK")
+        page.keyboard.down("p")
+        expect(head).to_have_text("PARKED, TORQUE OFF")
+        page.keyboard.up("p")
+        expect(page.locator("#health")).to_contain_text("°C")
+        page.keyboard.press("Enter")
         expect(head).to_have_text("PUT THE OBJECT BACK")
         person.pad("unplug")
         expect(head).to_have_text("HOLDING")

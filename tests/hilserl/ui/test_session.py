@@ -54,7 +54,9 @@ def says(does: str, age_s: float = 0.0, authority: str = "policy") -> str:
 def test_the_operators_tab_presses_every_button(run: Path, session: Session, button: Button) -> None:
     first, _ = two_tabs(session)
     actor = device(run)
-    assert session.command(first, says(button.value)) == ""
+    between = button in (Button.PARK, Button.UNDO)
+    session.snapshot = Snapshot(authority="holding", running=not between, last="success")
+    assert session.command(first, says(button.value, authority="holding")) == ""
     assert actor.read().pressed == {button}
     assert actor.read().pressed == frozenset()
 
@@ -91,6 +93,45 @@ def test_what_is_not_done_is_said(run: Path, session: Session, said: Callable[[]
     first, _ = two_tabs(session)
     actor = device(run)
     assert why in session.command(first, said())
+    assert actor.read().pressed == frozenset()
+
+
+def test_another_threshold_is_asked_for(run: Path, session: Session) -> None:
+    first, _ = two_tabs(session)
+    actor = device(run)
+
+    def asks(threshold: object) -> str:
+        said = {"do": "threshold", "threshold": threshold, "at_s": time.monotonic(), "authority": "policy"}
+        return session.command(first, json.dumps(said))
+
+    assert "your button decides" in asks(0.7)
+    session.snapshot = Snapshot(authority="policy", running=True, threshold=0.9)
+    for wrong in (0, 1, -1, float("nan"), float("inf"), "x", None):
+        assert asks(wrong), wrong
+    assert actor.read().threshold is None
+    assert asks(0.7) == ""
+    assert actor.read().threshold == 0.7
+
+
+@pytest.mark.parametrize(
+    ("button", "changes", "why"),
+    [
+        (Button.PARK, {"running": True}, "end this episode first"),
+        (Button.PARK, {"authority": "stopped"}, "re-arm first"),
+        (Button.PARK, {"authority": "parking"}, "it is on its way"),
+        (Button.PARK, {"authority": "parked"}, "it is parked"),
+        (Button.PARK, {"authority": "resetting"}, "interrupt this motion first"),
+        (Button.NEXT, {}, "no episode is running"),
+        (Button.UNDO, {}, "there is no label to take back"),
+        (Button.UNDO, {"running": True, "last": "success"}, "wait until the episode is over"),
+    ],
+)
+def test_what_makes_no_sense_now_is_refused_in_words(
+    run: Path, session: Session, button: Button, changes: dict, why: str
+) -> None:
+    first, _ = two_tabs(session)
+    actor, session.snapshot = device(run), replace(Snapshot(), **changes)
+    assert why in session.command(first, says(button.value, authority=session.snapshot.authority))
     assert actor.read().pressed == frozenset()
 
 

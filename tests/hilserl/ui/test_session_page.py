@@ -1,6 +1,7 @@
 """The operator's page in a browser, before a made-up session: every state, two tabs, keys and holds."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -80,7 +81,8 @@ STATES = [
     (Authority.HOLDING, {"connected": False}, "HOLDING", "holding", "Go on"),
     (Authority.RESETTING, {"running": False}, "MOVING TO RESET", "resetting", "Interrupt"),
     (Authority.STOPPED, {"running": False}, "STOPPED", "stopped", "Re-arm: hold"),
-    (Authority.PARKED, {"running": False}, "PARKED, TORQUE OFF", "gone", None),
+    (Authority.PARKING, {"running": False}, "MOVING TO PARK", "resetting", "Interrupt"),
+    (Authority.PARKED, {"running": False, "limp": True}, "PARKED, TORQUE OFF", "parked", "Go on"),
 ]
 
 
@@ -99,7 +101,7 @@ def test_every_state_is_read_from_two_metres_and_offers_what_can_be_done(stage: 
             assert page.evaluate("document.documentElement.scrollWidth") <= width_px
             if button is not None:
                 expect(page.locator(".controls").get_by_role("button", name=button)).to_be_enabled()
-            (expect(stop).to_be_disabled if look == "gone" else expect(stop).to_be_enabled)()
+            expect(stop).to_be_enabled()
     stage.show(authority=Authority.POLICY, ended=True)
     expect(head).to_have_text("SESSION OVER")
     expect(stop).to_be_disabled()
@@ -153,6 +155,53 @@ def test_the_second_tab_looks_on_until_it_takes_over(stage: Stage, page: Page, b
     expect(other.get_by_role("button", name="Pause")).to_be_enabled()
     expect(page.get_by_role("button", name="Pause")).to_be_disabled()
     other.close()
+
+
+def test_the_threshold_moves_by_a_little_and_only_when_a_classifier_judges(stage: Stage, page: Page) -> None:
+    page.goto(stage.url)
+    stage.show(authority=Authority.POLICY, threshold_next=0.9)
+    expect(page.locator("#threshold")).to_contain_text("needs 0.80, next 0.90")
+    page.get_by_role("button", name="+").click()
+    while (asked := stage.actor.read().threshold) is None:
+        page.wait_for_timeout(10)
+    assert asked == pytest.approx(0.937, abs=1e-3)
+    stage.show(authority=Authority.POLICY, threshold=None)
+    expect(page.get_by_role("button", name="+")).to_be_hidden()
+
+
+def test_between_two_episodes_the_buttons_are_about_the_last_one(stage: Stage, page: Page) -> None:
+    page.goto(stage.url)
+    stage.show(running=False, words=Prompt.PLACE_OBJECT, last="success")
+    page.get_by_role("button", name="No success").click()
+    assert stage.pressed() == {Button.FAILURE}
+    page.keyboard.press("u")
+    assert stage.pressed() == {Button.UNDO}
+    page.keyboard.down("p")
+    assert stage.pressed() == {Button.PARK}
+    page.keyboard.up("p")
+    stage.show(running=True)
+    for name, enabled in (("Next", True), ("Undo", False), ("Park", False)):
+        button = page.get_by_role("button", name=name)
+        (expect(button).to_be_enabled if enabled else expect(button).to_be_disabled)()
+    page.keyboard.press("e")
+    assert stage.pressed() == {Button.NEXT}
+
+
+def test_what_a_resumed_run_goes_on_from_is_shown_until_it_goes_on(stage: Stage, page: Page, tmp_path: Path) -> None:
+    card = {"standing": ["lift · 143 operated episodes"], "checkpoint": "000009", "parts": ["policy ✓"], "changes": []}
+    card["next"] = [["evaluate 10 first", "hilserl eval --episodes=10"], ["go back", "hilserl train --rollback=best"]]
+    (tmp_path / "resume.json").write_text(json.dumps(card))
+    page.goto(stage.url)
+    stage.show(running=False, words=Prompt.PLACE_OBJECT, celsius={"elbow_flex": 57, "gripper": 40}, p_start=0.9)
+    found = page.locator("#resume")
+    for words in ("000009", "143 operated", "policy ✓", "nothing", "hilserl eval --episodes=10", "--rollback=best"):
+        expect(found).to_contain_text(words)
+    expect(page.locator("#episode")).to_be_hidden()
+    expect(page.locator("#health .unsure", has_text="arm")).to_contain_text("elbow flex 57 °C is warm")
+    expect(page.locator("#advice")).to_contain_text("already sees success at the start pose: p 0.90, needs 0.80")
+    stage.show(findings=(("port", "may be another arm after a restart"),))
+    expect(found).to_be_hidden()
+    expect(page.locator("#advice")).to_contain_text("port: may be another arm")
 
 
 def test_a_damaged_file_is_said_and_hides_nothing_else(stage: Stage, page: Page, tmp_path: Path) -> None:
