@@ -37,6 +37,7 @@ COMMANDS = {
     "pretrain demos": Command(
         "sim_pretrain.episodes.demos", "Fill a store with demonstrations of the scripted expert."
     ),
+    "setup": Command("hilserl.commands.setup", "Show crop, workspace and start pose of your table, in the browser."),
     "setup camera-fit": Command(
         "sim_pretrain.camera_fit.command", "Find the wrist camera's mount and field of view from frames of a board."
     ),

@@ -97,6 +97,19 @@ def load_policy(path: Path | str, task: TaskSpec) -> LoadedPolicy:
     return LoadedPolicy(policy, under("critic", tensors), info, golden)
 
 
+def copy_policy(path: Path | str, task: TaskSpec, folder: Path, other: TaskSpec) -> Path:
+    """Copy a policy that was made for `task` as one for `other`, which differs in crop, workspace or start pose only.
+
+    Nobody knows how well it works there: its pictures are other ones.
+
+    Raises:
+        UserError, SpecMismatch: as `load_policy` for `task`.
+    """
+    load_policy(path, task)
+    tensors, info = load_checkpoint(path)
+    return save_checkpoint(folder, tensors, {**info, "spec": json.loads(other.to_json()), "copied_from": str(path)})
+
+
 def described(policy: Policy, task: TaskSpec) -> dict[str, Any]:
     """Return what the info of a policy's checkpoint must hold, as JSON."""
     network = replace(policy.config, encoder_weights=None)  # they are in the checkpoint, wherever that file is now
