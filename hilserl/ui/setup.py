@@ -49,7 +49,7 @@ class HandArm(Protocol):
 
 
 class Setup:
-    """A task as it is edited. Thread-safe."""
+    """A task as it is edited, by one page at a time; the arm is asked by one request at a time."""
 
     def __init__(self, task: TaskSpec, cameras: Cameras, arm: HandArm, keep: Callable[[TaskSpec], str]) -> None:
         """Begin with `task`; `keep` writes one, and returns the flags that name it to other commands."""
@@ -89,30 +89,29 @@ class Setup:
     def crop(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Take another crop of a camera."""
         shape = self._cameras.newest(asked["camera"])[0].shape
-        return self._change(lambda task: with_crop(task, asked["camera"], asked["crop"], shape))
+        self._task = with_crop(self._task, asked["camera"], asked["crop"], shape)
+        return self.state()
 
     def corner(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Take the present position of the hand as a corner; the second one makes the box."""
         if asked["which"] not in ("one", "opposite"):
             raise UserError(f"there is no corner {asked['which']!r}; accepted are one and opposite")
-        self._corners[asked["which"]] = self._hand_m()
-        if len(self._corners) < 2:
-            return self.state()
-        return self._change(lambda task: with_workspace(task, self._corners["one"], self._corners["opposite"]))
+        corners = {**self._corners, asked["which"]: self._hand_m()}
+        if len(corners) == 2:
+            self._task = with_workspace(self._task, corners["one"], corners["opposite"])
+        self._corners = corners
+        return self.state()
 
     def start(self, _: dict[str, Any]) -> dict[str, Any]:
         """Take the present position of the hand as the middle of the starts."""
-        return self._change(lambda task: with_start(task, self._hand_m()))
+        self._task = with_start(self._task, self._hand_m())
+        return self.state()
 
     def save(self, _: dict[str, Any]) -> dict[str, Any]:
         """Write the task, unless something is wrong with it."""
         if found := problems(self._task):
             raise UserError("; ".join(found))
         self._kept = self._task, self._keep(self._task)
-        return self.state()
-
-    def _change(self, edit: Callable[[TaskSpec], TaskSpec]) -> dict[str, Any]:
-        self._task = edit(self._task)
         return self.state()
 
     def _hand_m(self) -> np.ndarray:
