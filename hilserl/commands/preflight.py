@@ -35,5 +35,5 @@ def preflight(args: ArmArgs, task: TaskSpec, arm: LeRobotArm, frames: CameraRead
     worth = tuple(f for f in found if f.level is Level.LOOK)
     for finding in worth:
         print(f"look: {finding.what}: {finding.words}", flush=True)
-    journal(args.output_dir, "pre-flight", findings={f.what: f.words for f in worth})
+        journal(args.output_dir, "pre-flight", what=finding.what, words=finding.words)
     return worth

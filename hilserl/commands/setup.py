@@ -7,41 +7,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lerobot.robots import RobotConfig
-
 from data.spec import SpecMismatch, TaskSpec
 from hilserl.agents.policy_file import copy_policy
-from hilserl.commands.arguments import PolicyArgs, parse
+from hilserl.commands.arguments import ArmArgs, PolicyArgs, parse
 from hilserl.robot.cameras import open_cameras
 from hilserl.robot.checkup import calibration
 from hilserl.robot.measured import measured_arm
 from hilserl.runs import write_text
-from hilserl.tasks import read_task
-from hilserl.ui.address import WebArgs, claim
+from hilserl.ui.address import claim
 from hilserl.ui.setup import Setup, setup_routes
 from hilserl.ui.web import application, serve
+from teleop.inputs import OperatorConfig
 
 QUESTION = """\
 The arm holds its pose. To show corners you move it by hand, so it has to go limp, and a raised arm falls.
 Support it, then type yes (anything else: it keeps holding): """
 
 
-@dataclass(frozen=True)
-class SetupArgs:
+@dataclass(frozen=True, kw_only=True)
+class SetupArgs(ArmArgs):
     """`hilserl setup`: writes a task for your table, and a policy for it, for every other command."""
 
-    robot: RobotConfig  # as in LeRobot: --robot.type=so101_follower --robot.port=... --robot.cameras=...
-    task: str = "lift"  # what to begin with: lift, bowl or paper, or the path of a task spec as JSON
+    teleop: OperatorConfig | None = None  # type: ignore[assignment]  # not used here: the arm is moved by hand
+    output_dir: Path = Path("runs/table")  # task.json and policy go there; --task is what to begin with
     policy: PolicyArgs = field(default_factory=PolicyArgs)  # made for the task to begin with; copied for the new one
-    output_dir: Path = Path("runs/table")  # task.json and policy go there
-    ui: WebArgs = field(default_factory=WebArgs)
     yes: bool = False  # do not ask before the arm goes limp
 
 
 def main(argv: Sequence[str]) -> int:
     """Serve the page until Ctrl-C."""
     args = parse(SetupArgs, argv)
-    task = read_task(args.task)
+    task = args.read_task()
     calibration(args.robot)
     with open_cameras(args.robot.cameras) as cameras, measured_arm(args.robot) as arm:
         if not arm.limp() and (args.yes or input(QUESTION) == "yes"):

@@ -137,7 +137,7 @@ class Actor:
                     self._operator.suspect(meta.uuid)
             self._control.decide(OperatorState(stamp_s=time.monotonic()), running=True, episode_over=True)
             self._operator.tell(Prompt.EPISODE_ENDED, uuid=meta.uuid, outcome=str(outcome))
-            self._window.note(last=str(outcome) if outcome not in (None, Outcome.ABORTED) else "")
+            self._window.note(last=str(outcome) if episode and outcome is not Outcome.ABORTED else "")
             self._window.say(f"episode {index + 1}: {outcome or 'thrown away'}, {len(steps)} steps")
             with contextlib.suppress(ArmFault):  # the fault that brought us here is on its way up
                 self._env.arm.hold()

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from hilserl.robot.arm import ArmFault
+from hilserl.robot.arm import JOINTS, ArmFault
 from hilserl.robot.safety import Limit
 from hilserl.robot.watch import HOT_C, WARM_C
 from sim_pretrain.rig.feetech_bus import READ, SYNC_READ, SYNC_WRITE
@@ -42,6 +42,14 @@ def look(arm, clock, times: int = LOOKS, wanted_rad=None) -> None:
         clock.t += 0.11
         measured_rad = arm.read().positions_rad
         arm.write(measured_rad if wanted_rad is None else wanted_rad)
+
+
+def test_how_warm_each_motor_is_is_known_after_one_round(bench, arm, clock):
+    for number, servo in enumerate(bench.bus.servos):
+        servo.temperature_c = 30 + number
+    assert arm.celsius() == {}
+    look(arm, clock)
+    assert arm.celsius() == {joint: 30 + number for number, joint in enumerate(JOINTS)}
 
 
 def test_a_warm_motor_is_announced_once_and_a_hot_one_holds_until_it_is_cool(bench, arm, clock, caplog):

@@ -12,7 +12,8 @@ from data.store.commit_log import Commit
 from data.store.episode_store import EpisodeStore
 from hilserl.loop.link import STALE_S, LearnerStatus, Link
 from hilserl.metrics import MetricsLog
-from hilserl.ui.progress import BARS, RECENT, Progress, bars, learner_light, tiles
+from hilserl.robot.watch import HOT_C, WARM_C
+from hilserl.ui.progress import BARS, RECENT, Progress, arm_light, bars, learner_light, tiles
 
 COMMIT = Commit(0, "0", "u", 50, "online", Outcome.SUCCESS, 0, "", False, 0.0, human_steps=10)
 STATUS = LearnerStatus("training", updates=900, debt=3, episodes=4, version=900)
@@ -22,6 +23,15 @@ def episodes(*outcomes: str, kind: str = "online", **fields: int) -> list[Commit
     """One episode a letter: s success, f failure."""
     named = {"s": Outcome.SUCCESS, "f": Outcome.FAILURE}
     return [replace(COMMIT, kind=kind, outcome=named[o], **fields) for o in "".join(outcomes)]
+
+
+@pytest.mark.parametrize(
+    ("celsius", "look", "words"),
+    [(WARM_C - 1, "good", "warmest: elbow flex"), (WARM_C, "unsure", "let it rest"), (HOT_C, "bad", "too hot")],
+)
+def test_the_warmest_joint_speaks_for_the_arm(celsius: int, look: str, words: str) -> None:
+    light = arm_light({"gripper": 30, "elbow_flex": celsius, "wrist_roll": 31})
+    assert (light.name, light.look) == ("arm", look) and words in light.words and f"{celsius} °C" in light.words
 
 
 def test_before_the_first_episode_there_is_no_number() -> None:

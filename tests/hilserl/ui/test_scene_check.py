@@ -11,7 +11,7 @@ from data.spec import TaskSpec
 from data.store.episode_store import EpisodeStore
 from hilserl.loop.snapshot import Snapshot
 from hilserl.ui.scene import LEAST
-from hilserl.ui.scene_check import SceneCheck
+from hilserl.ui.scene_check import CLASSIFIER, SceneCheck
 from teleop.inputs import Prompt
 
 START = Snapshot(words=Prompt.PLACE_OBJECT)
@@ -61,3 +61,13 @@ def test_a_start_is_compared_with_the_first_ones_and_nothing_else_is(
     assert light.look == "unsure" and "darker" in light.words
     assert check.look(replace(START, running=True), native(start, task)) == [light]  # as it was at the start
     assert check.reference("none") is None
+
+
+def test_success_before_the_start_is_odd_and_is_said_before_anybody_starts(tmp_path: Path) -> None:
+    check = SceneCheck(tmp_path)
+    assert check.look(replace(START, threshold=0.8), {}) == []  # nobody was asked
+    (light,) = check.look(replace(START, threshold=0.8, p_start=0.02), {})
+    assert (light.name, light.look) == (CLASSIFIER, "good")
+    (light,) = check.look(replace(START, threshold=0.8, p_start=0.8), {})
+    assert light.look == "unsure" and "p 0.80, needs 0.80" in light.words
+    assert check.look(replace(START, authority="policy", threshold=0.8, p_start=0.1), {}) == [light]
