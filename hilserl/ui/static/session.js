@@ -58,7 +58,7 @@ function showButtons() {
   const words = { policy: "Pause", resetting: "Interrupt", parking: "Interrupt", parked: "Go on" };
   if (is === "holding" && s.running) words.holding = "Go on";
   const over = !s?.running && (s?.last ?? "") !== ""; // an episode, of which something can still be said
-  const says = over ? { failure: "No success", discard: "Leave out: hold" } : {};
+  const says = over ? { failure: "No success", discard: "Drop: hold" } : {};
   for (const [what, button] of Object.entries(buttons)) {
     let word = button.dataset.word ?? button.textContent.trim();
     button.dataset.word = word;
@@ -141,6 +141,7 @@ function showHealth() {
 }
 
 function showProgress(progress) {
+  showResume(progress.resume); // first: what is hidden has no size to draw in
   for (const [name, tile] of Object.entries(progress.tiles)) {
     const box = document.querySelector(`[data-tile=${name}]`);
     put(box.querySelector("b"), [tile.value, tile.trend].filter(Boolean).join(" "));
@@ -157,7 +158,6 @@ function showProgress(progress) {
   if (coverage) drawMap($("map"), coverage, place); // last: the words above decide how large it is
   put($("run"), progress.run);
   showHealth();
-  showResume(progress.resume);
 }
 
 // What a resumed run goes on from, until its first episode begins; there is nothing to show of that one yet.
