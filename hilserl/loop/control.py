@@ -174,6 +174,7 @@ class Control:
 
     def _park(self) -> None:
         self._folded = True
+        self._energise()  # it may be limp, if it was stopped while it was parked
         try:
             failed = self._env.park(self._interrupted).reason
         except MotionRefused as refused:
@@ -186,13 +187,16 @@ class Control:
             self.decide(OperatorState(stamp_s=time.monotonic()), interrupted=True)
             self._say(f"not parked: {failed}. The arm holds; press Start to go on")
 
+    def _energise(self) -> None:
+        self._env.arm.hold()
+        self._window.note(limp=False)
+
     def _unfold(self) -> None:
         """Once parked, the arm gets its force back, and moves, only when the person says so."""
         if self._folded:
             self._wait(lambda state: Button.START in state.pressed, for_ever=True)
-            self._env.arm.hold()
+            self._energise()
             self._folded = False
-            self._window.note(limp=False)
 
     def _interrupted(self) -> bool:
         state = self.read()

@@ -39,7 +39,7 @@ def banner(s: Snapshot | None, age_s: float, place: str = "") -> Banner:
             can = f"hold {key['start']} for one second to re-arm"
             return Banner("stopped", "STOPPED", "the arm is limp" if s.limp else "the arm holds its pose", can)
         case Authority.PARKED:
-            return Banner("parked", "PARKED, TORQUE OFF", "", f"{key['start']}: it gets its force back and moves")
+            return _parked(key)
         case Authority.PARKING:
             return Banner("resetting", "MOVING TO PARK", s.words, "touch any control, and it stops")
         case Authority.RESETTING:
@@ -57,6 +57,8 @@ _WORDS = {"deadman": "the deadman", "start": "Start"}  # for a device that has n
 
 
 def _holding(s: Snapshot, key: dict[str, str], place: str) -> Banner:
+    if s.limp:  # stopped while it was parked, and re-armed
+        return _parked(key)
     if not s.connected:
         return Banner("holding", "HOLDING", "your device is gone", f"plug it in, then press {key['start']}")
     if s.words == Prompt.PLACE_OBJECT:
@@ -64,6 +66,10 @@ def _holding(s: Snapshot, key: dict[str, str], place: str) -> Banner:
     if s.running and s.drives == "human":
         return Banner("holding", "HOLDING", s.words, f"hold {key['deadman']} to drive")
     return Banner("holding", "HOLDING", s.words, f"press {key['start']} to go on" if s.running else "")
+
+
+def _parked(key: dict[str, str]) -> Banner:
+    return Banner("parked", "PARKED, TORQUE OFF", "", f"{key['start']}: it gets its force back and moves")
 
 
 def _news(s: Snapshot, stands: str) -> str:

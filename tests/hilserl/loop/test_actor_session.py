@@ -312,7 +312,8 @@ def presses_at_the_start(b, *states):
     b.hand.tell = told
 
 
-def test_parked_it_is_limp_and_start_leads_back_to_the_start_pose(bench, new_world):
+@pytest.mark.parametrize("afterwards", [[], [press(Button.STOP), press(Button.START), press(Button.REARM), IDLE]])
+def test_parked_it_is_limp_and_start_leads_back_to_the_start_pose(bench, new_world, afterwards):
     world = new_world()
     b = bench(world=world)
     presses_at_the_start(b, press(Button.PARK), *[IDLE] * 10_000)
@@ -320,7 +321,7 @@ def test_parked_it_is_limp_and_start_leads_back_to_the_start_pose(bench, new_wor
 
     def released() -> None:
         seen.append(world.joint_positions())
-        b.hand._queue = [IDLE, press(Button.DISCARD), press(Button.START)]
+        b.hand._queue = [IDLE, press(Button.DISCARD), *afterwards, press(Button.START)]
         release()
 
     b.env.arm.release = released

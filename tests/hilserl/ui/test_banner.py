@@ -45,11 +45,15 @@ PAUSED = "paused; press Start to resume"
             Banner("stopped", "STOPPED", "the arm is limp", "hold Start for one second to re-arm"),
         ),
         (
+            {"authority": Authority.HOLDING, "limp": True},
+            Banner("parked", "PARKED, TORQUE OFF", "", "Start: it gets its force back and moves"),
+        ),
+        (
             {"authority": Authority.PARKING, "words": "folding"},
             Banner("resetting", "MOVING TO PARK", "folding", "touch any control, and it stops"),
         ),
         (
-            {"authority": Authority.PARKED},
+            {"authority": Authority.PARKED, "words": "parked"},
             Banner("parked", "PARKED, TORQUE OFF", "", "Start: it gets its force back and moves"),
         ),
         ({"words": PAUSED}, Banner("holding", "HOLDING", PAUSED, "press Start to go on")),
