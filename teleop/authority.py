@@ -34,13 +34,13 @@ class Event(StrEnum):
     STOP = "stop"
     REARM = "re-arm"
     BUS_LOST = "bus lost"
-    PARK_DONE = "park done"
     OPERATOR_LOST = "operator's device lost"
     CAMERA_LOST = "camera lost"
     INTERRUPTED = "controls touched during a motion"
     EPISODE_OVER = "episode over"
     POLICY_BARRED = "policy may not drive"
     RESET_DONE = "reset done"
+    PARK_DONE = "park done"
     RESET_REQUESTED = "reset requested"
     PARK_REQUESTED = "park requested, no episode running"
     TAKE_OVER = "deadman held"
@@ -197,13 +197,13 @@ def _happens(i: Inputs) -> dict[Event, bool]:
         Event.STOP: i.stop,
         Event.REARM: i.rearm,
         Event.BUS_LOST: not i.bus_ok,
-        Event.PARK_DONE: i.park_done,
         Event.OPERATOR_LOST: not i.operator_ok,
         Event.CAMERA_LOST: not i.camera_ok,
         Event.INTERRUPTED: i.interrupted,
         Event.EPISODE_OVER: i.episode_over,
         Event.POLICY_BARRED: not policy,
         Event.RESET_DONE: i.reset_done,
+        Event.PARK_DONE: i.park_done,
         Event.RESET_REQUESTED: i.reset_requested,
         Event.PARK_REQUESTED: i.park_requested and not i.running,
         Event.TAKE_OVER: deadman,

@@ -148,7 +148,8 @@ class Actor:
         warning = ""
         while True:
             reset = self._control.reset(index)
-            self._looks_done(self._env.begin())
+            if self._detector is not None:
+                self._looks_done(self._env.begin())
             while (state := self._control.wait_for_start(index, warning)) is not None:
                 first, warned = self._env.begin(), warning
                 warning = self._looks_done(first)
