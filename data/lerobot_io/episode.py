@@ -14,6 +14,7 @@ import numpy as np
 
 from data.errors import UserError
 from data.images import preprocess
+from data.labels import Intervals, from_mask
 from data.lerobot_io.read import ACTION, STATE, LeRobotFolder
 from data.lerobot_io.write import CAMERA, state_names
 from data.schema import Episode, EpisodeMeta, Outcome, Source
@@ -28,6 +29,7 @@ class Draft:
     rows: Sequence[int]  # its frames that become observations
     episode: Episode  # `images` is empty
     last_images: Mapping[str, np.ndarray] = field(default_factory=dict)  # {column: image} of one more observation
+    success: Intervals | None = None  # where it shows success, for the labels beside the store; None: nothing says it
 
 
 def ending(columns: Mapping[str, np.ndarray], successful: bool | None) -> tuple[int, Outcome]:
@@ -40,16 +42,13 @@ def ending(columns: Mapping[str, np.ndarray], successful: bool | None) -> tuple[
             `next.truncated` and says that it was done but not truncated; otherwise it ran out of time.
 
     Raises:
-        UserError: nothing says whether it succeeded.
+        UserError: nothing says whether it succeeded, or a reward is neither 0 nor 1.
     """
     last = len(columns[ACTION]) - 1
     if successful is not None:
         return last, Outcome.SUCCESS if successful else Outcome.TIMEOUT
-    if "next.success" in columns:
-        success = columns["next.success"].astype(bool)
-    elif "next.reward" in columns:
-        success = columns["next.reward"] >= 1.0
-    else:
+    success = _led_to_success(columns)
+    if success is None:
         raise UserError(
             "the dataset has neither `next.success` nor `next.reward`, so it does not say which episodes succeeded.\n"
             "Say it: --successful (every episode ends in success, as good demonstrations do) or --successful=false "
@@ -60,6 +59,51 @@ def ending(columns: Mapping[str, np.ndarray], successful: bool | None) -> tuple[
     if "next.truncated" in columns and columns["next.done"][-1] and not columns["next.truncated"][-1]:
         return last, Outcome.FAILURE
     return last, Outcome.TIMEOUT
+
+
+def judged(
+    columns: Mapping[str, np.ndarray], kind: str, successful: bool | None
+) -> tuple[int, Outcome, np.ndarray | None]:
+    """Return the last frame that belongs to an episode, how it ended, and which frames show success, bool [N].
+
+    Episodes of the kind "labels" are kept whole, as those are that a person marks; success ends any other one, and its
+    frames need no marks (None). A dataset that does not say where success shows, or for which `successful` says it,
+    gives no marks. Raises as `ending`.
+    """
+    shown = success_frames(columns) if kind == "labels" and successful is None else None
+    if shown is None:
+        return *ending(columns, successful), None
+    return len(shown) - 1, Outcome.TIMEOUT, shown
+
+
+def success_frames(columns: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return which frames of an episode show success, bool [N]; None when no column says it.
+
+    `marked_success`, which our own exports have, is of the frame itself. `next.success`, else `next.reward`, is of what
+    the action led to, and that is seen in the next frame: rewards of 1 in the rows [a, b) mark the frames [a+1, b+1).
+    The last frame stands for the one after it, too, which LeRobot does not keep: a reward that comes once, at the very
+    end, marks the last frame.
+
+    Raises:
+        UserError: a reward is neither 0 nor 1.
+    """
+    if "marked_success" in columns:
+        return columns["marked_success"].ravel().astype(bool)
+    led_to = _led_to_success(columns)
+    if led_to is None:
+        return None
+    shown = np.append(False, led_to[:-1])
+    shown[-1] |= led_to[-1]
+    return shown
+
+
+def marks_at(shown: np.ndarray, rows: Sequence[int] | np.ndarray) -> Intervals:
+    """Return the marks of those frames, [N], that become observations; `rows` rise.
+
+    Each row also stands for the frames since the row before it, so that no mark is lost between two of them.
+    """
+    ends = np.asarray(rows) + 1
+    return from_mask(np.logical_or.reduceat(shown[: ends[-1]], np.append(0, ends[:-1])))
 
 
 def content_uuid(columns: Mapping[str, np.ndarray]) -> str:
@@ -117,11 +161,12 @@ def own_draft(
     columns = folder.columns(number)
     state, action, known = columns[STATE], columns[ACTION], folder.last_observation(number)
     if known is None:
-        end, outcome = ending(columns, successful)
+        end, outcome, shown = judged(columns, meta.kind, successful)
         source = columns.get("source", np.full(len(action), Source.HUMAN))
         rows = range(end + 1)
         numbers = state[: end + 1], action[:end], np.arange(end + 1) / folder.fps, source[:end]
-        return Draft(number, rows, episode_without_images(*numbers, replace(meta, outcome=outcome))) if end else None
+        episode = episode_without_images(*numbers, replace(meta, outcome=outcome))
+        return Draft(number, rows, episode, success=None if shown is None else marks_at(shown, rows)) if end else None
     rows = range(len(action))
     stamp_s = np.arange(len(action) + 1) / folder.fps
     plain = episode_without_images(np.vstack([state, known.state]), action, stamp_s, columns["source"], known.meta)
@@ -133,6 +178,23 @@ def own_draft(
         truncated=columns["next.truncated"],
     )
     return Draft(number, rows, episode, known.images)
+
+
+def _led_to_success(columns: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """Return which actions led to success, bool [N]; None when no column says it."""
+    if "next.success" in columns:
+        return columns["next.success"].ravel().astype(bool)
+    if "next.reward" not in columns:
+        return None
+    reward = columns["next.reward"].ravel()
+    other = np.flatnonzero((reward != 0) & (reward != 1))
+    if len(other):
+        raise UserError(
+            f"`next.reward` is {reward[other[0]]:g} in frame {other[0]} of an episode; accepted are 0, and 1 where it "
+            "succeeds: nothing says from which other reward on it does.\nSay how the episodes end, --successful or "
+            "--successful=false, and mark success yourself: hilserl label"
+        )
+    return reward == 1
 
 
 def with_images(draft: Draft, folder: LeRobotFolder, cameras: Mapping[CameraSpec, str], *, cropped: bool) -> Episode:

@@ -6,6 +6,9 @@ the commanded joints become end-effector deltas, resampled to the task's rate, a
 reported for every episode. A recording made with use_degrees=False has other units and cannot be told from one with
 degrees: if nearly all of it is outside the workspace, that is why.
 
+With --kind=labels the episodes are for the success classifier: kept whole, and where `next.reward` is 1 (or
+`next.success` true) they are marked, as if a person had marked them; `hilserl label` shows and changes it.
+
 Everything but the images is checked before the first episode is written, and an episode appears whole or not at all.
 Importing again adds only what is not there yet, also after an interruption.
 """
@@ -35,9 +38,10 @@ class ImportArgs:
     root: Path  # folder of the dataset, as LeRobot's --dataset.root; nothing is downloaded
     output_dir: Path  # run directory; its store is created when it has none
     repo_id: str = ""  # name of the dataset in the notes of the episodes; default: the folder's
-    kind: str = "demo"  # what the episodes are for; those of our own exports keep theirs
+    # what the episodes are for; those of our own exports keep theirs. labels: for the classifier, whole and marked
+    kind: str = "demo"
     # --successful: every episode ends in success; --successful=false: none does. Left out, the dataset's next.success
-    # or next.reward (1 is success) decides and the episode ends there; a dataset that has neither is refused.
+    # or next.reward (1 is success, else 0) decides and the episode ends there; a dataset that has neither is refused.
     successful: bool | None = None
     cameras: dict[str, str] = field(default_factory=dict)  # "{wrist: observation.images.arm, front: ...}"
     task: str | None = (
@@ -52,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
     from data.lerobot_io.episode import find_cameras, require_own, with_images
     from data.lerobot_io.read import ACTION, LeRobotFolder
+    from data.store.annotations import Annotations
     from data.store.episode_store import EpisodeStore
 
     folder = LeRobotFolder(args.root)
@@ -62,14 +67,18 @@ def main(argv: Sequence[str]) -> int:
         require_own(folder, spec)
     drafts = unique(own_drafts(args, folder, spec) if own else joint_drafts(args, folder, spec))
     with EpisodeStore.create_or_open(args.output_dir / "store", spec) as store:
-        held = {c.uuid for c in store.commits()}
+        held, notes = {c.uuid for c in store.commits()}, Annotations(store.path)
         news = [d for d in drafts if d.episode.meta.uuid not in held]
         for draft in tqdm(news, desc="importing", unit="ep", leave=False):
-            store.append(with_images(draft, folder, cameras, cropped=own))
+            episode = with_images(draft, folder, cameras, cropped=own)
+            if draft.success is not None:  # first, so that no interruption leaves an episode without its labels
+                notes.relabel(episode.meta.uuid, draft.success, f"import of {folder.root.name}")
+            store.append(episode)
     outcomes = Counter(str(d.episode.meta.outcome) for d in news)
+    outcomes["with marked success"] = sum(bool(d.success) for d in news)
     print(
         f"{args.output_dir}: {len(news)} episodes added, {sum(len(d.episode) for d in news)} steps"
-        + (f" ({', '.join(f'{n} {outcome}' for outcome, n in outcomes.items())})" if news else "")
+        + (f" ({', '.join(f'{n} {outcome}' for outcome, n in outcomes.items() if n)})" if news else "")
         + f"; {len(drafts) - len(news)} were there already, {len(folder) - len(drafts)} too short for a step"
     )
     return 0
@@ -102,7 +111,7 @@ def joint_drafts(args: ImportArgs, folder: LeRobotFolder, spec: TaskSpec) -> Ite
     """Yield the episodes of a joint-space dataset, and print what the conversion cost each of them."""
     import numpy as np
 
-    from data.lerobot_io.episode import Draft, content_uuid, ending, episode_without_images
+    from data.lerobot_io.episode import Draft, content_uuid, episode_without_images, judged, marks_at
     from data.lerobot_io.read import ACTION, STATE
     from data.schema import Source
     from hilserl.loop.retarget import JOINT_NAMES, retarget, sample_rows, to_rad
@@ -123,7 +132,7 @@ def joint_drafts(args: ImportArgs, folder: LeRobotFolder, spec: TaskSpec) -> Ite
     for number in range(len(folder)):
         columns = folder.columns(number)
         measured, goals = (to_rad(columns[k][:, [names[k].index(n) for n in JOINT_NAMES]]) for k in (STATE, ACTION))
-        end, outcome = ending(columns, args.successful)
+        end, outcome, shown = judged(columns, args.kind, args.successful)
         rows = sample_rows(end, folder.fps, spec.rate_hz)
         if len(rows) < 2:
             continue
@@ -140,7 +149,8 @@ def joint_drafts(args: ImportArgs, folder: LeRobotFolder, spec: TaskSpec) -> Ite
         print(f"  episode {number}: {len(executed)} steps, {residual}")
         source = np.full(len(executed), Source.HUMAN)
         meta = replace(meta, outcome=outcome, notes=notes)
-        yield Draft(number, rows.tolist(), episode_without_images(state, executed, rows / folder.fps, source, meta))
+        episode = episode_without_images(state, executed, rows / folder.fps, source, meta)
+        yield Draft(number, rows.tolist(), episode, success=None if shown is None else marks_at(shown, rows))
 
 
 def new_meta(args: ImportArgs, spec: TaskSpec, number: int, uuid: str) -> EpisodeMeta:

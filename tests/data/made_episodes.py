@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from data.schema import Episode, EpisodeMeta, Observation, Outcome, Source, Transition
@@ -63,6 +65,27 @@ def meta(spec: TaskSpec, seed: int, **fields) -> EpisodeMeta:
 def episode(spec: TaskSpec, seed: int, count: int = 4, **fields) -> Episode:
     first, transitions = steps(spec, seed, count)
     return Episode.from_steps(first, transitions, meta(spec, seed, **fields))
+
+
+def blank(steps: int, outcome: Outcome = Outcome.SUCCESS, kind: str = "online", **fields: Any) -> Episode:
+    """`steps` steps without images, in which nothing happens but the end that belongs to the outcome, and `fields`."""
+    last, ended = np.arange(steps) == steps - 1, outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+    nothing = {
+        "images": {},
+        "state": np.zeros((steps + 1, 2), np.float32),
+        "stamp_s": np.arange(steps + 1) / 10,
+        "marked_success": np.zeros(steps + 1, bool),
+        "proposed": np.zeros((steps, 4), np.float32),
+        "executed": np.zeros((steps, 4), np.float32),
+        "source": np.full(steps, Source.POLICY, np.uint8),
+        "reward": (last & (outcome is Outcome.SUCCESS)).astype(np.float32),
+        "terminated": last & ended,
+        "truncated": last & (not ended),
+        "p_success": np.full(steps, np.nan, np.float32),
+        "policy_version": np.zeros(steps, np.int64),
+        "meta": EpisodeMeta(outcome, kind, "test"),
+    }
+    return Episode(**(nothing | fields))
 
 
 def assert_same(found: Episode, expected: Episode) -> None:

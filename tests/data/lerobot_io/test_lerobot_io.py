@@ -17,7 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import UserError
-from data.lerobot_io.episode import content_uuid, ending, find_cameras, own_draft, require_own, with_images
+from data.labels import from_mask, to_mask
+from data.lerobot_io.episode import (
+    content_uuid,
+    ending,
+    find_cameras,
+    judged,
+    marks_at,
+    own_draft,
+    require_own,
+    with_images,
+)
 from data.lerobot_io.read import LeRobotFolder
 from data.lerobot_io.write import EXTRA, columns, export, features, state_names
 from data.schema import Episode, EpisodeMeta, Outcome
@@ -243,12 +253,50 @@ def test_an_episode_ends_at_its_first_success(success: list[bool], by_reward: bo
 
 
 def test_how_it_ended_without_success() -> None:
-    found = {"action": np.zeros((3, 4)), "next.reward": np.array([0.0, 0.9, 0.5]), "next.done": np.arange(3) == 2}
+    found = {"action": np.zeros((3, 4)), "next.reward": np.zeros(3), "next.done": np.arange(3) == 2}
     assert ending(found, None) == (2, Outcome.TIMEOUT)  # LeRobot's `done` alone may be the time limit
     assert ending(found | {"next.truncated": np.zeros(3, bool)}, None) == (2, Outcome.FAILURE)
     assert ending(found | {"next.truncated": np.arange(3) == 2}, None) == (2, Outcome.TIMEOUT)
     with pytest.raises(UserError, match="--successful=false"):
         ending({"action": np.zeros((3, 4))}, None)
+    with pytest.raises(UserError, match=r"(?s)0\.9 in frame 1.*--successful"):
+        ending(found | {"next.reward": np.array([0.0, 0.9, 1.0])}, None)
+
+
+LED_TO = st.lists(st.booleans(), min_size=1, max_size=20)
+
+
+@given(LED_TO, st.booleans())
+def test_what_an_action_led_to_is_seen_in_the_next_frame(led_to: list[bool], by_reward: bool) -> None:
+    key = "next.reward" if by_reward else "next.success"
+    columns = {"action": np.zeros((len(led_to), 4)), key: np.array(led_to, np.float32 if by_reward else bool)}
+    last, outcome, shown = judged(columns, "labels", None)
+    assert (last, outcome) == (len(led_to) - 1, Outcome.TIMEOUT)  # kept whole, however early it succeeds
+    assert shown is not None
+    expected = [False, *led_to[:-1]]
+    assert shown[:-1].tolist() == expected[:-1]
+    assert shown[-1] == (expected[-1] or led_to[-1])  # it stands for the frame that LeRobot does not keep
+    for kind, successful in (("demo", None), ("labels", True)):
+        assert judged(columns, kind, successful) == (*ending(columns, successful), None)
+
+
+@given(LED_TO, st.integers(1, 4), st.integers(0, 3))
+def test_no_mark_is_lost_when_frames_are_left_out(shown: list[bool], each: int, first: int) -> None:
+    marks = np.array(shown)
+    rows = list(range(min(first, len(shown) - 1), len(shown), each))
+    kept = to_mask(marks_at(marks, rows), len(rows))
+    for k, row in enumerate(rows):
+        since = 0 if k == 0 else rows[k - 1] + 1
+        assert kept[k] == marks[since : row + 1].any()
+    assert marks_at(marks, range(len(shown))) == from_mask(marks)
+
+
+def test_the_mark_of_a_frame_counts_more_than_a_reward() -> None:
+    """Label episodes of our own have no reward: their marks are what was labelled."""
+    columns = {"next.reward": np.zeros(3), "marked_success": np.array([False, True, False])}
+    assert judged(columns, "labels", None)[2].tolist() == [False, True, False]  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="neither"):  # as for any other kind
+        judged({"action": np.zeros((3, 4))}, "labels", None)
 
 
 def test_lerobot_visualizer_takes_it(loaded, spec: TaskSpec) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from data.images import preprocess
-from data.schema import Episode, EpisodeMeta, Outcome, Source
+from data.schema import Episode, Outcome, Source
 from data.spec import TaskSpec
 from data.store.episode_store import EpisodeStore
+from data.store.reader import open_reader
 from hilserl.cli import main
 from hilserl.loop.retarget import JOINT_NAMES, to_rad
 from hilserl.robot.kinematics import ee_position
@@ -125,6 +128,20 @@ def test_reward_in_the_dataset_decides(tmp_path: Path) -> None:
     assert (won.images["wrist"][-1] == preprocess(frame(0, 19, 0), camera)).all()
 
 
+def test_rewards_become_labels_beside_whole_episodes(tmp_path: Path, capsys) -> None:
+    record(tmp_path / "rewarded", reward=True)
+    run = tmp_path / "run"
+    for said in ("(2 timeout, 1 with marked success)", "0 episodes added"):
+        assert run_import(tmp_path / "rewarded", run, "--kind=labels") == 0
+        assert said in capsys.readouterr().out
+    assert [len(e) + 1 for e in episodes(run)] == [11, 16]  # nothing is cut off after the success
+    reader = open_reader(run)
+    won, lost = (reader.read(c) for c in reader.commits("labels"))
+    assert won.marked_success.nonzero()[0].tolist() == [7]  # of frames 19 to 21; the action in 18 led to 19
+    assert not lost.marked_success.any() and not won.reward.any()
+    assert [e.label for e in reader.annotations.entries()] == ["success", "success"]
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
@@ -157,42 +174,35 @@ def test_other_joints_are_refused(tmp_path: Path, capsys) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def stored(run: Path, spec: TaskSpec, kinds: tuple[tuple[str, Outcome], ...]) -> list[Episode]:
+def stored(made: ModuleType, run: Path, spec: TaskSpec, kinds: tuple[tuple[str, Outcome], ...]) -> list[Episode]:
     """Put one random episode of each kind and outcome into a run."""
-    made = []
+    put = []
     with EpisodeStore.create_or_open(run / "store", spec) as store:
         for seed, (kind, outcome) in enumerate(kinds):
-            rng, last = np.random.default_rng(seed), np.arange(3) == 2
+            last = np.arange(3) == 2
             ends = last & (outcome in (Outcome.SUCCESS, Outcome.FAILURE))
-            action = rng.uniform(-1, 1, (3, 4)).astype(np.float32)
-            cameras = [(c.name, c.size_px) for c in spec.observation.cameras]
-            episode = Episode(
-                images={name: rng.integers(0, 256, (4, size, size, 3), np.uint8) for name, size in cameras},
-                state=rng.normal(size=(4, spec.observation.state_dim)).astype(np.float32),
-                stamp_s=np.arange(4) / spec.rate_hz,
-                marked_success=np.arange(4) == 3,
-                proposed=action,
-                executed=action,
-                source=np.array([0, 1, 3], np.uint8),
+            plain = made.episode(spec, seed, 3, kind=kind, outcome=outcome)
+            episode = replace(
+                plain,
+                proposed=plain.executed,
                 reward=(last & (outcome is Outcome.SUCCESS)).astype(np.float32),
                 terminated=ends,
                 truncated=last & ~ends,
                 p_success=np.full(3, np.nan, np.float32),
                 policy_version=np.full(3, -1),
-                meta=EpisodeMeta(outcome, kind, spec.fingerprint, uuid=f"episode-{seed}"),
             )
             store.append(episode)
-            made.append(episode)
-    return made
+            put.append(episode)
+    return put
 
 
-def test_an_exported_run_imports_exactly(tmp_path: Path, capsys) -> None:
+def test_an_exported_run_imports_exactly(made: ModuleType, tmp_path: Path, capsys) -> None:
     ends = (Outcome.SUCCESS, Outcome.TIMEOUT, Outcome.FAILURE, Outcome.ABORTED)
-    made = stored(tmp_path / "run", lift_task(), tuple(("online", outcome) for outcome in ends))
+    put = stored(made, tmp_path / "run", lift_task(), tuple(("online", outcome) for outcome in ends))
     assert main(["export", str(tmp_path / "run"), f"--root={tmp_path / 'dataset'}", "--repo_id=me/lift"]) == 0
     assert "3 episodes, 9 frames" in capsys.readouterr().out  # not the aborted one
     assert main(["import", f"--root={tmp_path / 'dataset'}", f"--output_dir={tmp_path / 'copy'}"]) == 0
-    for found, expected in zip(episodes(tmp_path / "copy"), made[:3], strict=True):
+    for found, expected in zip(episodes(tmp_path / "copy"), put[:3], strict=True):
         assert found.meta == expected.meta
         assert all((found.images[c] == expected.images[c]).all() for c in expected.images)
         for name, array in vars(expected).items():
@@ -202,8 +212,8 @@ def test_an_exported_run_imports_exactly(tmp_path: Path, capsys) -> None:
     assert "0 episodes added" in capsys.readouterr().out
 
 
-def test_export_refuses(tmp_path: Path, capsys) -> None:
-    stored(tmp_path / "run", lift_task(), (("demo", Outcome.SUCCESS), ("eval", Outcome.FAILURE)))
+def test_export_refuses(made: ModuleType, tmp_path: Path, capsys) -> None:
+    stored(made, tmp_path / "run", lift_task(), (("demo", Outcome.SUCCESS), ("eval", Outcome.FAILURE)))
     export = ["export", str(tmp_path / "run"), f"--root={tmp_path / 'dataset'}"]
     assert main([*export, "--kinds=demo,onlin"]) == 1
     assert "no finished episode of kind onlin; it has demo (1), eval (1)" in capsys.readouterr().err
