@@ -1,6 +1,7 @@
 """`hilserl classifier preview`: p(success) live, through the actor's own pipeline, while the person drives.
 
-Press Failure (A) whenever it is wrong: the frames of that moment join the labels, with the opposite of what it said.
+Press Failure (A, or *Wrong* on the page) whenever it is wrong: the frames of that moment join the labels, with the
+opposite of what it said.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from teleop.inputs import Button, Follower, Operator, OperatorState, Prompt
 
 KIND = "preview"
 WIDTH = 40
-REACTION = 3  # frames before the press that it is about
+REACTION = 3  # frames before the one that was shown at the press, that it is about, too
 WHY = "preview: wrong"
 
 
@@ -39,28 +40,28 @@ class PreviewArgs(ArmArgs):
 class Wrong:
     """Implements `Operator` around another one: Failure means that the detector is wrong now."""
 
-    def __init__(self, operator: Operator) -> None:
-        self._operator = operator
-        self._frame = -1  # of the episode that runs; -1 between two
-        self.frames: list[int] = []  # on which it was pressed
+    def __init__(self, operator: Operator, shown: Shown) -> None:
+        """`shown` is what the person looks at: its last word goes to the page as the device's note."""
+        self._operator, self._shown = operator, shown
+        self._running = False  # between two episodes, Failure is about the last one
+        self.frames: list[int] = []  # that were shown when it was pressed
 
     def read(self) -> OperatorState:
         """Read the device; the press goes no further."""
         state = self._operator.read()
-        if self._frame < 0:
+        if not self._running:
             return state
-        self._frame += 1
         if Button.FAILURE in state.pressed:
-            self.frames.append(self._frame)
+            self.frames.append(self._shown.frame)
             print("\n  wrong: captured", file=sys.stderr)
-        return replace(state, pressed=state.pressed - {Button.FAILURE})
+        return replace(state, pressed=state.pressed - {Button.FAILURE}, note=self._shown.ends or state.note)
 
     def tell(self, prompt: Prompt, **details: str | float | int) -> None:
-        """Count the frames of an episode from its start."""
+        """Notice where episodes begin and end."""
         if prompt is Prompt.EPISODE_STARTED:
-            self._frame, self.frames = 0, []
+            self._running, self.frames = True, []
         elif prompt is Prompt.EPISODE_ENDED:
-            self._frame = -1
+            self._running = False
         self._operator.tell(prompt, **details)
 
     def follow(self, follower: Follower) -> None:
@@ -77,6 +78,7 @@ class Shown:
 
     def __init__(self, detector: SuccessDetector) -> None:
         self._detector, self.version, self.calibration = detector, detector.version, detector.calibration
+        self.frame, self.ends = 0, ""  # the newest frame of the episode, and how it would end here
 
     def at(self, threshold: float) -> Shown:
         """Show the same with another threshold."""
@@ -85,22 +87,29 @@ class Shown:
     def reset(self) -> None:
         """Begin an episode."""
         self._detector.reset()
+        self.frame, self.ends = 0, ""
 
     def step(self, observation: Observation) -> Verdict:
         """Judge a frame, and show it."""
         verdict = self._detector.step(observation)
+        self.frame, self.ends = self.frame + 1, ends(verdict)
         words = picture(verdict, self.calibration.threshold)
         print(f"\r\x1b[2K{words}", end="", file=sys.stderr, flush=True)
         return verdict
+
+
+def ends(verdict: Verdict) -> str:
+    """Return what an episode would end with here, or ""."""
+    how = "success" if verdict.success else verdict.failure
+    return f"WOULD END HERE: {how}" if how else ""
 
 
 def picture(verdict: Verdict, threshold: float) -> str:
     """Return a bar of p(success) with the threshold in it, and what follows from it."""
     full, at = round(verdict.probability * WIDTH), min(WIDTH - 1, round(threshold * WIDTH))
     bar = "".join("│" if i == at else "█" if i < full else "░" for i in range(WIDTH))
-    ends = "  WOULD END HERE: success" if verdict.success else f"  {verdict.failure}" if verdict.failure else ""
     odd = f"  unlike the training (drift {verdict.drift:.1f})" if verdict.drift > 1.5 else ""
-    return f"p(success) {verdict.probability:.2f} {bar}{ends}{odd}"
+    return f"p(success) {verdict.probability:.2f} {bar}  {ends(verdict)}{odd}"
 
 
 def captured(episode: Episode, pressed: Sequence[int], threshold: float) -> dict[str, np.ndarray] | None:
@@ -124,10 +133,10 @@ def main(argv: Sequence[str]) -> int:
     task = args.read_task()
     detector = read_detector(ClassifierArgs(path), task)
     assert detector is not None  # a path was given
-    threshold, seen, count = detector.calibration.threshold, list[Wrong](), 0
+    threshold, shown, seen, count = detector.calibration.threshold, Shown(detector), list[Wrong](), 0
 
     def around(operator: Operator) -> Operator:
-        seen.append(Wrong(operator))
+        seen.append(Wrong(operator, shown))
         return seen[-1]
 
     def done(episode: Episode) -> None:
@@ -148,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
         seed=args.seed,
     )
     try:
-        with open_actor(args, task, detector=Shown(detector), seen_by=around) as actor:  # type: ignore[arg-type]
+        with open_actor(args, task, detector=shown, seen_by=around) as actor:  # type: ignore[arg-type]
             start = actor.count(KIND)
             actor.run(replace(session, episodes=start + args.episodes), done, say=say)
     finally:

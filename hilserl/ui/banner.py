@@ -73,5 +73,7 @@ def _parked(key: dict[str, str]) -> Banner:
 
 
 def _news(s: Snapshot, stands: str) -> str:
-    """Return the newest words unless they only repeat the headline."""
+    """Return the newest words unless they only repeat the headline; in a preview, what would end the episode here."""
+    if s.kind == "preview" and s.note:
+        return s.note
     return "" if stands in s.words else s.words

@@ -60,6 +60,7 @@ function showButtons() {
   const over = !s?.running && (s?.last ?? "") !== ""; // an episode, of which something can still be said
   const says = over ? { failure: "No success", discard: "Drop: hold" } : {};
   for (const [what, button] of Object.entries(buttons)) {
+    if (what === "failure") button.dataset.word = s?.kind === "preview" ? "Wrong" : "Failure";
     let word = button.dataset.word ?? button.textContent.trim();
     button.dataset.word = word;
     if (what === "start") word = words[is] ?? word;
