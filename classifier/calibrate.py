@@ -48,6 +48,7 @@ class Calibration:
     window: int = 0  # 0: as long as `hold`
     temperature: float = 1.0  # the logits are divided by it
     gates: tuple[Gate, ...] = ()
+    after: int = 0  # stages that have to be passed before it counts
 
     @property
     def frames(self) -> int:

@@ -68,7 +68,8 @@ class CalibrationSet:
     def choose(self) -> None:
         """Keep the lowest threshold without a false success; raises as `calibrate`."""
         best = calibrate(list(self.traces.values()))
-        self._keep(replace(best, temperature=self.chosen.temperature, gates=self.chosen.gates))
+        chosen = self.chosen
+        self._keep(replace(best, temperature=chosen.temperature, gates=chosen.gates, after=chosen.after))
 
     def keep(self, threshold: float | None, hold: int | None, window: int | None) -> None:
         """Save the classifier with this rule: a new version; the one before is moved aside."""

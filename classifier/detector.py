@@ -88,7 +88,7 @@ class SuccessDetector:
         stages, failure = len(self.model.spec.stages), ""
         begun = self._stage
         for i, (p, rule) in enumerate(zip(probabilities, self.calibrations, strict=True)):
-            if i < stages and i > begun:
+            if begun < rule.after:
                 continue  # not its turn
             self._recent[i].append(bool(p >= rule.threshold))
             fired = sum(self._recent[i]) >= rule.hold

@@ -12,7 +12,7 @@ from torch import nn
 from classifier.calibrate import Calibration, Gate, auc, calibrate, fit_gate, fit_temperature, leave_one_out, with_rule
 from classifier.detector import PLOT, REPORT, SuccessDetector
 from classifier.events import EventScores, Trace
-from classifier.frames import Folds, LabelledFrames, make_folds
+from classifier.frames import Folds, LabelledFrames, make_folds, turns
 from classifier.model import ClassifierSpec, StateInput
 from classifier.report import DetectorReport, plot, worst_mistakes
 from classifier.train import EPOCHS, TrainReport, held_out_logits, optimistic_accuracy, train_classifier
@@ -66,14 +66,18 @@ def fit_detector(
         frames, folds, spec, start=start, epochs=config.epochs, threads=config.threads, progress=config.progress
     )
     logits = held_out_logits(model, frames, trained.parts)
-    rules, traces = [], list[Trace]()
+    rules, traces, stages = [], list[Trace](), len(spec.stages)
+    after, counts = turns(frames, stages)
     for output in range(len(spec.outputs)):
         sure = frames.rows(range(len(frames.uuids)), sure_only=True)
+        sure = sure[counts[sure, output]]
         temperature = fit_temperature(logits[sure, output], frames.label[sure, output])
-        gated = gates if output < len(spec.stages) else []
-        found = traces_of(frames, _held_out(frames, folds, logits[:, output] / temperature, output, gated), output)
-        rules.append(replace(calibrate(found), temperature=temperature, gates=_fit_gates(frames, sure, output, gated)))
-        if output == len(spec.stages) - 1:
+        gated = gates if output < stages else []
+        p = _held_out(frames, folds, logits[:, output] / temperature, output, gated)
+        found = traces_of(frames, p, output, counts[:, output])
+        fitted = _fit_gates(frames, sure, output, gated)
+        rules.append(replace(calibrate(found), temperature=temperature, gates=fitted, after=after[output]))
+        if output == stages - 1:
             traces = found
     detector = SuccessDetector(model, *rules)
     report = make_report(detector, trained, frames, traces, task, optimistic_accuracy(model, frames, spec.seed))
@@ -111,9 +115,10 @@ def make_report(
     )
 
 
-def traces_of(frames: LabelledFrames, probability: np.ndarray, output: int) -> list[Trace]:
-    """Cut the frames' probabilities [N] of one output into episodes."""
-    parts = (frames.traces(values) for values in (probability, frames.label[:, output], frames.unsure))
+def traces_of(frames: LabelledFrames, probability: np.ndarray, output: int, counts: np.ndarray) -> list[Trace]:
+    """Cut the frames' probabilities [N] of one output into episodes; where it does not count [N], it never fires."""
+    said = np.where(counts, probability, 0.0)
+    parts = (frames.traces(values) for values in (said, frames.label[:, output], frames.unsure))
     return [Trace(*trace) for trace in zip(*parts, strict=True)]
 
 

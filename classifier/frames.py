@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -106,6 +107,34 @@ def unsure(episode: Episode, names: Sequence[str] = ("success",)) -> np.ndarray:
     """Return the frames that count neither way, bool [T+1]: next to an edge of a label, or labelled unsure."""
     near = [_next_to_edge(column) for column in marks(episode, names).T]
     return np.any([*near, episode.labels.get(UNSURE, near[0])], axis=0)
+
+
+class Turns(NamedTuple):
+    """When each output of a staged classifier is looked at."""
+
+    after: tuple[int, ...]  # how many stages have to be passed before
+    counts: np.ndarray  # bool [N, outputs], the frames that it learns from and is judged on
+
+
+def turns(frames: LabelledFrames, stages: int) -> Turns:
+    """Return the turns of labelled frames whose first `stages` labels are stages, and the others failures.
+
+    A stage comes after those before it, and learns from all that it is not. A failure comes after the stages that
+    were passed wherever it was labelled, and before that the same picture is none: what has fallen looks as it did
+    before it was grasped, while an object that was pushed off the table may be lost at any time.
+    """
+    parts = [(passed(label[:, :stages]), label) for label in frames.traces(frames.label)]
+    after = list(range(stages))
+    for output in range(stages, frames.label.shape[1]):
+        begun = [int(count[label[:, output].argmax()]) for count, label in parts if label[:, output].any()]
+        after.append(min([stages - 1, *begun]))
+    begins = np.where(np.arange(len(after)) < stages, 0, after)
+    return Turns(tuple(after), np.concatenate([count[:, None] >= begins for count, _ in parts]))
+
+
+def passed(marked: np.ndarray) -> np.ndarray:
+    """Return how many stages, bool [T+1, stages], have begun by each frame, one after the other; int [T+1]."""
+    return np.logical_and.accumulate(np.logical_or.accumulate(marked, 0), 1).sum(1)
 
 
 @dataclass(frozen=True)

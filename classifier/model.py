@@ -180,7 +180,7 @@ class SuccessModel(nn.Module):
         self.embedding_scale.copy_(torch.from_numpy(embedding.std(0) + 1e-6))
         self.grey_mean.copy_(torch.from_numpy(self._grey(images).mean(0)))
         self.edge.fill_(1.0)
-        self.edge.fill_(float(np.quantile(self.drift(images, embedding)[0], EDGE)))
+        self.edge.fill_(max(1e-6, float(np.quantile(self.drift(images, embedding)[0], EDGE))))
 
     def drift(self, images: Mapping[str, np.ndarray], embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return how far frames are from the training's, and their brightness over the training's, both [N].

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,14 +16,14 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from classifier.augment import augment
-from classifier.frames import RECORD_MORE, Folds, LabelledFrames, TooFewLabels
+from classifier.frames import RECORD_MORE, Folds, LabelledFrames, TooFewLabels, turns
 from classifier.model import ClassifierSpec, Head, SuccessModel
 
 BATCH = 64
 LEARNING_RATE = 1e-3  # at most; one cycle
 WEIGHT_DECAY = 1e-2
 PATIENCE = 0.4  # share of the epochs without a better held-out loss, after which a network is done
-EPOCHS, QUICK_EPOCHS = 16, 6
+EPOCHS, QUICK_EPOCHS, QUICK_MEMBERS = 16, 6, 2
 COPIES, CHUNK = 8, 256  # shifted and re-lit copies of every frame whose features are cached, while they are frozen
 FRAME_EPOCHS = 20  # of the head that shows what a split by frame would claim
 STATE_NOISE = 0.1  # of its spread, added in training
@@ -84,18 +85,22 @@ def train_classifier(
     spec = replace(spec, members=len(folds.held_out))
     model = SuccessModel(spec, start)
     model.standardise(frames.state)
-    sure = ~frames.unsure
+    sure, learn = ~frames.unsure, _Labels(frames.label, turns(frames, len(spec.stages)).counts)
     for part in folds.held_out:
-        if any(not frames.label[frames.rows(e, sure_only=True)].any(0).all() for e in (part, _rest(folds, part))):
-            raise TooFewLabels(
-                f"the marked successes are too short: hold the button for a second or more. {RECORD_MORE}"
-            )
+        for episodes in (part, _rest(folds, part)):
+            if not (learn.label & learn.counts)[frames.rows(episodes, sure_only=True)].any(0).all():
+                raise TooFewLabels(
+                    "the marked successes are too short: hold the button for a second or more (and where a task has "
+                    f"stages, label in each episode those that come before). {RECORD_MORE}"
+                )
     cache = _Cache(model, frames) if spec.frozen else None
     with (
         tqdm(total=epochs * spec.members, desc="success classifier", unit="epoch", disable=not progress) as bar,
         ThreadPoolExecutor(threads) as pool,
     ):
-        jobs = [pool.submit(_train_member, model, k, frames, folds, cache, epochs, bar) for k in range(spec.members)]
+        jobs = [
+            pool.submit(_train_member, model, k, frames, learn, folds, cache, epochs, bar) for k in range(spec.members)
+        ]
         members = tuple(job.result() for job in jobs)
     model.eval().remember(frames.images, frames.state)
     return model, TrainReport(
@@ -153,6 +158,19 @@ def optimistic_accuracy(model: SuccessModel, frames: LabelledFrames, seed: int) 
     return float(right.float().mean())
 
 
+class _Labels(NamedTuple):
+    """What is learned of N frames."""
+
+    label: np.ndarray  # bool [N, outputs]
+    counts: np.ndarray  # bool [N, outputs], where it is the output's turn
+
+    def loss(self, logits: Tensor, rows: np.ndarray, positive_weight: Tensor) -> Tensor:
+        """Return the mean loss of those frames' logits [n, outputs] where they count."""
+        target, counts = (torch.from_numpy(a[rows].astype(np.float32)) for a in self)
+        each = functional.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weight, reduction="none")
+        return (each * counts).sum() / counts.sum().clamp(min=1.0)
+
+
 class _Cache:
     """Features of every frame as it is (copy 0) and of augmented copies, float16 [1 + COPIES, N, F]."""
 
@@ -180,14 +198,21 @@ def _encode(
 
 
 def _train_member(
-    model: SuccessModel, k: int, frames: LabelledFrames, folds: Folds, cache: _Cache | None, epochs: int, bar: tqdm
+    model: SuccessModel,
+    k: int,
+    frames: LabelledFrames,
+    learn: _Labels,
+    folds: Folds,
+    cache: _Cache | None,
+    epochs: int,
+    bar: tqdm,
 ) -> MemberReport:
     """Train one network in place; keep the weights with the lowest held-out loss."""
     spec = model.spec
     train = frames.rows(folds.trained_on(k), sure_only=True)
     held_out = frames.rows(folds.held_out[k], sure_only=True)
-    positives = frames.label[train].sum(0)
-    weight = torch.from_numpy((len(train) - positives) / positives).float()
+    positives = (learn.label & learn.counts)[train].sum(0)
+    weight = torch.from_numpy((learn.counts[train].sum(0) - positives) / positives).float()
     trained = nn.ModuleList([model.heads[k]] if spec.frozen else [model.trunks[k], model.heads[k]])
     parameters = {n: p for n, p in trained.named_parameters() if p.requires_grad}
     batches = max(1, round(len(train) / BATCH))
@@ -208,7 +233,7 @@ def _train_member(
                 features = model.features(augment(images, spec.augmentation, generator), k)
             else:
                 features = cache.draw(rows, generator)
-            loss = _loss(model.heads[k](features, inputs), frames.label[rows], weight)
+            loss = learn.loss(model.heads[k](features, inputs), rows, weight)
             optimiser.zero_grad()
             loss.backward()
             if epoch == 0:
@@ -220,7 +245,7 @@ def _train_member(
             require_reached(parameters, reached)
         losses.append(total / len(train))
         trained.eval()
-        judged.append(_held_out_loss(model, k, frames, held_out, weight))
+        judged.append(_held_out_loss(model, k, frames, learn, held_out, weight))
         if judged[-1] == min(judged):
             best = copy.deepcopy(trained.state_dict())
         bar.set_postfix(train=f"{losses[-1]:.3f}", held_out=f"{judged[-1]:.3f}")
@@ -247,13 +272,10 @@ def _rest(folds: Folds, part: Sequence[int]) -> list[int]:
     return [e for episodes in folds.held_out if episodes != part for e in episodes]
 
 
-def _loss(logits: Tensor, label: np.ndarray, positive_weight: Tensor) -> Tensor:
-    target = torch.from_numpy(label.astype(np.float32))
-    return functional.binary_cross_entropy_with_logits(logits, target, pos_weight=positive_weight)
-
-
 @torch.inference_mode()
-def _held_out_loss(model: SuccessModel, k: int, frames: LabelledFrames, rows: np.ndarray, weight: Tensor) -> float:
+def _held_out_loss(
+    model: SuccessModel, k: int, frames: LabelledFrames, learn: _Labels, rows: np.ndarray, weight: Tensor
+) -> float:
     chunks = np.array_split(rows, max(1, len(rows) // 128))
-    total = sum(_loss(model.member(*frames.batch(c), k), frames.label[c], weight).item() * len(c) for c in chunks)
+    total = sum(learn.loss(model.member(*frames.batch(c), k), c, weight).item() * len(c) for c in chunks)
     return total / len(rows)

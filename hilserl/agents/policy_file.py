@@ -21,7 +21,7 @@ from data.schema import Observation
 from data.spec import TaskSpec, require_same
 from hilserl.agents.actors import GAUSSIAN, kind_of, new_actor
 from hilserl.agents.networks import NetworkConfig, Policy
-from hilserl.runs import find_checkpoint, load_checkpoint, prefixed, save_checkpoint, under
+from hilserl.runs import find_checkpoint, load_checkpoint, load_info, prefixed, save_checkpoint, under
 
 MAKE_ONE = "`hilserl pretrain` makes a policy."
 GOLDEN_PAIRS = 32  # stored at most
@@ -71,6 +71,21 @@ def policy_checkpoint(
     tensors = prefixed("policy", policy.state_dict()) | prefixed("critic", critic or {})
     tensors |= prefixed("golden", golden_tensors(policy, golden))
     return tensors, {**info, **described(policy, task)}
+
+
+def made_for(path: Path | str) -> TaskSpec:
+    """Return the task spec of the policy in a checkpoint folder or run.
+
+    Raises:
+        UserError: there is no policy at `path`.
+    """
+    folder = find_checkpoint(path)
+    info = load_info(folder)
+    if "spec" not in info:
+        raise UserError(
+            f"the checkpoint at {folder} is no policy: its info names {sorted(info)}, not `spec`. {MAKE_ONE}"
+        )
+    return TaskSpec.from_json(json.dumps(info["spec"]))
 
 
 def load_policy(path: Path | str, task: TaskSpec) -> LoadedPolicy:

@@ -1,4 +1,4 @@
-"""What an episode teaches beyond its reward: whose steps are there to be copied, and what a take-over says."""
+"""What an episode teaches beyond its reward: whose steps are there to be copied, what take-overs and stages say."""
 
 from __future__ import annotations
 
@@ -33,4 +33,17 @@ def penalised(episode: Episode, penalty: float) -> Episode:
     judged = acted[:-1][(source[:-1] == Source.POLICY) & (source[1:] == Source.HUMAN)]
     reward = episode.reward.copy()
     reward[judged] -= penalty
+    return replace(episode, reward=reward)
+
+
+def staged(episode: Episode, each: float) -> Episode:
+    """Return the episode with `each` of the reward paid for every stage of the task in the step that passed it.
+
+    Success pays the rest of 1. The detector's stages are latched, and noted once an episode (`stage_1`, ...), so
+    nothing is earned by passing one again.
+    """
+    passed = [int(step) for name, step in episode.meta.notes.items() if name.startswith("stage_")] if each else []
+    reward = episode.reward.copy()
+    reward[-1] -= each * len(passed) * (episode.meta.outcome is Outcome.SUCCESS)
+    reward[passed] += each
     return replace(episode, reward=reward)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,14 +15,14 @@ from classifier.detector import PLOT
 from classifier.encoders import CONVOLUTIONS, RESNETS, EncoderConfig, for_camera
 from classifier.fit import FitConfig, fit_detector
 from classifier.model import SUCCESS, ClassifierSpec, StateInput
-from classifier.train import EPOCHS, QUICK_EPOCHS
+from classifier.train import EPOCHS, QUICK_EPOCHS, QUICK_MEMBERS
 from data.errors import UserError
 from data.lint import require_fit
 from data.schema import Episode
-from data.spec import TaskSpec
+from data.spec import CameraSpec, TaskSpec
 from data.store.reader import AnnotatedReader, open_reader
 from hilserl.agents.networks import Policy
-from hilserl.agents.policy_file import load_policy
+from hilserl.agents.policy_file import load_policy, made_for
 from hilserl.commands.arguments import PolicyArgs
 from hilserl.flags import parse_flags
 
@@ -48,13 +48,15 @@ class ClassifierTrainArgs:
     members: int = 3  # networks; each episode is judged by the one that has not learned from it
     augmentation: Augmentation = field(default_factory=Augmentation)
     epochs: int = EPOCHS
-    quick: bool = False  # fewer epochs; for smoke runs
+    quick: bool = False  # two networks, fewer epochs; for smoke runs
     seed: int = 0  # split, initial weights and augmentation
 
 
 def main(argv: Sequence[str]) -> int:
     """Train, calibrate, save, and print the held-out result."""
     args = parse_flags(ClassifierTrainArgs, argv)
+    if args.quick:
+        args = replace(args, members=min(args.members, QUICK_MEMBERS), epochs=min(args.epochs, QUICK_EPOCHS))
     torch.set_num_threads(1)  # a second thread gains a fifth alone, and loses a factor of eight beside a busy process
     store = open_reader(args.output_dir)
     spec, start = make_spec(args, store.spec)
@@ -63,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
         store.spec,
         spec,
         args.output_dir / "classifier",
-        FitConfig(args.gate, min(args.epochs, QUICK_EPOCHS) if args.quick else args.epochs, threads=_cores()),
+        FitConfig(args.gate, args.epochs, threads=_cores()),
         start,
     )
     print(report.table())
@@ -96,7 +98,8 @@ def make_spec(args: ClassifierTrainArgs, task: TaskSpec) -> tuple[ClassifierSpec
         raise UserError(f"there is no camera {', '.join(sorted(unknown))}; accepted are {', '.join(known)}")
     if args.stages[-1:] != (SUCCESS,):
         raise UserError(f"the last stage has to be {SUCCESS}; found {', '.join(args.stages) or 'none'}")
-    policy = load_policy(args.policy.path, task).policy if args.encoder == OF_POLICY else None
+    cameras = tuple(known[n] for n in args.cameras) or task.observation.cameras
+    policy = policy_that_sees(args.policy.path, cameras) if args.encoder == OF_POLICY else None
     if args.encoder not in (OF_POLICY, *CONVOLUTIONS, *RESNETS):
         raise UserError(f"encoder is {args.encoder!r}; accepted are {', '.join((OF_POLICY, *CONVOLUTIONS, *RESNETS))}")
     if args.frozen and policy is None and args.encoder_weights is None:
@@ -111,7 +114,7 @@ def make_spec(args: ClassifierTrainArgs, task: TaskSpec) -> tuple[ClassifierSpec
             f"{args.policy.path} sees stacks of {encoder.stack} frames, a classifier one: use --encoder=strided"
         )
     spec = ClassifierSpec(
-        cameras=tuple(known[n] for n in args.cameras) or task.observation.cameras,
+        cameras=cameras,
         task_fingerprint=task.fingerprint,
         state=tuple(StateInput.parse(n, task.observation) for n in args.state),
         stages=args.stages,
@@ -123,6 +126,22 @@ def make_spec(args: ClassifierTrainArgs, task: TaskSpec) -> tuple[ClassifierSpec
         seed=args.seed,
     )
     return spec, encoders_of(policy) if policy else None
+
+
+def policy_that_sees(path: Path, cameras: Sequence[CameraSpec]) -> Policy:
+    """Return the policy in a folder or run, of this task or another one, if its encoder takes images of these sizes.
+
+    Raises:
+        UserError: there is no policy, or it sees other sizes.
+    """
+    made, wanted = made_for(path), {c.size_px for c in cameras}
+    seen = {c.size_px for c in made.observation.cameras if c.name in made.observation.policy_cameras}
+    if seen != wanted:
+        raise UserError(
+            f"the policy at {path} sees images of {sorted(seen)} px, the classifier is to see {sorted(wanted)}: "
+            "accepted are a policy that sees the same size, or an encoder that starts from nothing, --encoder=strided"
+        )
+    return load_policy(path, made).policy
 
 
 def encoders_of(policy: Policy) -> Callable[[str], nn.Module]:

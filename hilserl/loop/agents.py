@@ -18,7 +18,7 @@ from hilserl.agents.features import FeatureReplay, ReplayConfig, feature_layout
 from hilserl.agents.hg_dagger import HgDagger, HgDaggerConfig
 from hilserl.agents.networks import Policy
 from hilserl.agents.sac import Batch, Sac, SacConfig
-from hilserl.agents.teaching import penalised, shown
+from hilserl.agents.teaching import penalised, shown, staged
 from hilserl.agents.warm_start import StartConfig, prepare
 
 Agent = Sac | DrQv2 | HgDagger
@@ -38,6 +38,7 @@ class AgentConfig:
     hg_dagger: HgDaggerConfig = field(default_factory=HgDaggerConfig)
     learned: Learned = "executed"  # action of a step: as safety let it through, or as asked for
     takeover_penalty: float = 0.0  # taken from the reward of a policy step that a person took over after; 0: off
+    stage_reward: float = 0.0  # paid for each stage that a staged classifier sees passed; success pays the rest of 1
     replay: ReplayConfig = field(default_factory=ReplayConfig)  # of features, while the encoder is frozen
     pixels: PixelReplayConfig = field(default_factory=PixelReplayConfig)  # of images, for learning end to end
     device: str = "cpu"  # where it learns, and where its memory is; cuda: a GPU
@@ -131,7 +132,8 @@ def make_agent(
 
 def taught(episode: Episode, config: AgentConfig) -> Episode:
     """Return the episode as the agent is to learn from it."""
-    judged = penalised(episode, config.takeover_penalty)  # first: it asks who really drove
+    paid = staged(episode, config.stage_reward)
+    judged = penalised(paid, config.takeover_penalty)  # before the rest: it asks who really drove
     # From scratch a policy asks for much that the limits take away. What it asks for has to be what gets a value: the
     # value of an action that no step ever has is a guess that nothing corrects.
     asked = replace(judged, executed=judged.proposed) if config.learned == "proposed" else judged

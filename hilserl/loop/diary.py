@@ -48,6 +48,7 @@ class Diary:
         self._doubts: Counter[str] = Counter()
         self._drift: list[tuple[float, float]] = []
         self._likely: deque[bool] = deque(maxlen=round(task.rate_hz))
+        self._stages: list[int] = []  # the step, from 0, in which each stage before success was passed
         self.fault = ""  # what ended it early
 
     def see(self, step: Step, source: Source) -> str:
@@ -68,7 +69,9 @@ class Diary:
         return words
 
     def look(self, verdict: Verdict) -> None:
-        """Note what the detector said of a frame."""
+        """Note what the detector said of the frame that the last step led to."""
+        if not verdict.success and verdict.stage > len(self._stages):
+            self._stages.append(len(self._residual) - 1)
         self._likely.append(verdict.probability >= LIKELY)
         if np.isfinite(verdict.drift):
             self._drift.append((verdict.drift, verdict.brightness))
@@ -82,6 +85,7 @@ class Diary:
         """Return what to store with the episode.
 
         `drift` and `brightness` are the medians of `classifier.detector.Verdict`'s.
+        `stage_1`, `stage_2` ... are the steps, from 0, in which the detector saw these stages of the task passed.
         `residual_NAME` is the mean of |achieved - recorded| of one dimension of the action, in its units.
         """
         hand_m = ee_position(self._start.joints_rad)
@@ -96,6 +100,7 @@ class Diary:
         if self._drift:
             drift, brightness = np.median(self._drift, axis=0)
             notes |= {"drift": round(float(drift), 2), "brightness": round(float(brightness), 2)}
+        notes |= {f"stage_{k}": step for k, step in enumerate(self._stages, 1)}
         if self._doubts:
             notes["doubts"] = "; ".join(f"{words} ({count} times)" for words, count in self._doubts.items())
         if self.fault:

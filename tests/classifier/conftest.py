@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch
 from data.schema import Episode, EpisodeMeta, Outcome
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
 
+_made = runpy.run_path(str(Path(__file__).parents[1] / "data" / "made_episodes.py"))
 SIZE_PX = 48  # the encoder needs 47
 FULL = (0.0, 0.0, 1.0, 1.0)
 
@@ -65,18 +68,10 @@ def synthetic(
             row = round((SIZE_PX - 12) * (1 - lift[t]))
             movie[t, row : row + 12, left : left + 12] = (230, 30, 30)
         images[camera.name] = movie
-    return Episode(
+    return _made["blank"](
+        steps,
         images=images,
-        state=np.zeros((steps + 1, 2), np.float32),
-        stamp_s=np.arange(steps + 1) / 10,
         marked_success=lift > 0.7,
-        proposed=np.zeros((steps, 4), np.float32),
-        executed=np.zeros((steps, 4), np.float32),
-        source=np.zeros(steps, np.uint8),
         reward=np.zeros(steps, np.float32),
-        terminated=np.zeros(steps, bool),
-        truncated=np.zeros(steps, bool),
-        p_success=np.full(steps, np.nan, np.float32),
-        policy_version=np.full(steps, -1, np.int64),
         meta=EpisodeMeta(outcome, "labels", task.fingerprint, uuid=f"episode-{number}"),
     )

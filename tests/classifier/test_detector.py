@@ -158,7 +158,7 @@ STAGES = {"stages": ("grasped", "placed", "success"), "failures": ("fell",)}
 
 
 def staged():
-    return Bare(*(Calibration(0.5, 1, 0.0) for _ in range(4)), **STAGES)
+    return Bare(*(Calibration(0.5, 1, 0.0, after=after) for after in (0, 1, 2, 0)), **STAGES)
 
 
 def test_stages_count_in_their_order_and_stay_passed():

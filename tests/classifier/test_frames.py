@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier.frames import LabelledFrames, TooFewLabels, image_batch, make_folds
+from classifier.frames import LabelledFrames, TooFewLabels, image_batch, make_folds, passed, turns
 from classifier.model import ClassifierSpec
 from data.errors import UserError
 from data.schema import Outcome
@@ -155,3 +155,25 @@ def test_a_batch_is_a_copy_also_of_read_only_frames():
     source.flags.writeable = False
     image_batch({"front": source})["front"].fill_(7)
     assert not source.any()
+
+
+MARKS = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=12)
+
+
+@given(MARKS)
+def test_a_stage_is_passed_when_it_and_all_before_it_have_begun(marks):
+    count = passed(np.array(marks))
+    for t in range(len(marks)):
+        seen = [any(row[stage] for row in marks[: t + 1]) for stage in range(3)]
+        assert count[t] == (seen.index(False) if False in seen else 3)
+
+
+@given(MARKS)
+def test_a_failure_counts_from_the_stage_on_after_which_it_was_labelled(marks):
+    marked = np.array(marks)  # two stages, and a failure
+    frames = dataclasses.replace(labels_only([True]), label=marked, episode=np.zeros(len(marks), int))
+    after, counts = turns(frames, 2)
+    assert after[:2] == (0, 1) and after[2] <= 1  # the detector never sees more than that passed before success
+    assert counts[:, :2].all()  # a stage learns from everything that it is not
+    assert counts[:, 2].tolist() == (passed(marked[:, :2]) >= after[2]).tolist()
+    assert counts[marked[:, 2], 2].all()  # no label is lost

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.schema import Episode, Outcome, Source
-from hilserl.agents.teaching import penalised, shown
+from hilserl.agents.teaching import penalised, shown, staged
 
 P, H, E, N = Source.POLICY, Source.HUMAN, Source.EXPERT, Source.HOLD  # N: nobody
 SOURCES = st.lists(st.sampled_from(Source), min_size=1, max_size=12)
@@ -65,3 +65,18 @@ def test_what_is_shown(episode_of, sources: list[Source], outcome: Outcome) -> N
     own = shown(episode, own_successes=True).source
     assert own.tolist() == [H if s is E or (s is P and alone) else s for s in sources]
     assert own.dtype == episode.source.dtype and episode.source.tolist() == sources
+
+
+@given(passed=st.lists(st.integers(0, 11), unique=True, max_size=3), outcome=st.sampled_from(Outcome))
+def test_stages_are_paid_once_and_a_success_is_worth_one(episode_of, passed: list[int], outcome: Outcome) -> None:
+    episode = episode_of([P] * 12, outcome)
+    notes = {f"stage_{k}": step for k, step in enumerate(sorted(passed), 1)}
+    meta = replace(episode.meta, notes={**episode.meta.notes, **notes})
+    reward = np.zeros(12, np.float32)
+    reward[-1] = outcome is Outcome.SUCCESS
+    told = replace(episode, meta=meta, reward=reward)
+    paid = staged(told, 0.25).reward
+    assert paid.sum() == (1.0 if outcome is Outcome.SUCCESS else 0.25 * len(passed))
+    assert (np.cumsum(paid) <= 1).all() and (paid >= 0).all()
+    assert np.flatnonzero(paid[:-1]).tolist() == [t for t in sorted(passed) if t < 11]
+    assert np.array_equal(staged(told, 0.0).reward, reward) and np.array_equal(told.reward, reward)

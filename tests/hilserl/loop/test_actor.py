@@ -85,6 +85,23 @@ def test_a_failure_that_the_detector_sees_ends_the_episode(bench):
     assert ends(episode) == (Outcome.FAILURE, 0.0, True, False) and len(episode) == 1
 
 
+class Plays(Sees):
+    """A detector that says these things in turn, then the last of them."""
+
+    def __init__(self, *verdicts: Verdict) -> None:
+        self._verdicts = list(verdicts)
+
+    def step(self, observation):
+        return self._verdicts.pop(0) if len(self._verdicts) > 1 else self._verdicts[0]
+
+
+def test_stages_are_noted_when_they_are_passed_and_the_last_one_is_success(bench):
+    said = [Verdict(0.0, False, stage=stage) for stage in (0, 1, 1, 2)]
+    (episode,) = bench(detector=Plays(*said, Verdict(1.0, True, stage=3))).run()
+    assert ends(episode) == (Outcome.SUCCESS, 1.0, True, False) and len(episode) == 5
+    assert {k: v for k, v in episode.meta.notes.items() if k.startswith("stage_")} == {"stage_1": 1, "stage_2": 3}
+
+
 def test_the_persons_failure_outdoes_the_detector_and_is_a_hard_negative(bench):
     b = bench([press(Button.FAILURE)], detector=Countdown(1))
     (episode,) = b.run()
