@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -52,8 +52,11 @@ def answering(do: Callable[[dict[str, Any]], dict[str, Any]]) -> Callable[[Reque
 
 
 def page(name: str) -> Callable[[Request], Response]:
-    """Return an endpoint that answers with an HTML file of the static folder."""
-    return lambda _: FileResponse(STATIC / name)
+    """Return an endpoint that answers with an HTML file of the static folder, after the head that all pages share.
+
+    Where head and body begin is left to the browser, as HTML allows.
+    """
+    return lambda _: HTMLResponse((STATIC / "head.html").read_text() + (STATIC / name).read_text())
 
 
 def server(app: ASGIApp) -> uvicorn.Server:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from data.lint import Finding, UnfitEpisode, lint, require_fit
 from data.schema import Episode, EpisodeMeta, Outcome, Source
 from data.spec import CameraSpec, ObservationSpec, StateField, TaskSpec
 
+_made = runpy.run_path(str(Path(__file__).parents[1] / "data" / "made_episodes.py"))
 STEPS = 40
 SPEC = TaskSpec(
     name="test",
@@ -43,24 +46,16 @@ def recording(seed: int = 0, outcome: Outcome = Outcome.SUCCESS, **changes: Any)
     joints = np.cumsum(rng.normal(0, 0.03, (STEPS + 1, 2)), 0)
     source = np.full(STEPS, Source.POLICY, np.uint8)
     source[10:20] = Source.HUMAN
-    at_end = np.arange(STEPS) == STEPS - 1
-    ends = outcome in (Outcome.SUCCESS, Outcome.FAILURE)
     fields: dict[str, Any] = {
         "images": {c: rng.integers(60, 200, (STEPS + 1, 16, 16, 3), np.uint8) for c in ("wrist", "front")},
         "state": np.hstack((joints, measured, command - measured)).astype(np.float32),
         "stamp_s": np.cumsum(rng.normal(0.1, 0.01, STEPS + 1)),
-        "marked_success": np.zeros(STEPS + 1, bool),
         "proposed": executed,
         "executed": executed,
         "source": source,
-        "reward": (at_end & (outcome is Outcome.SUCCESS)).astype(np.float32),
-        "terminated": at_end & ends,
-        "truncated": at_end & (not ends),
-        "p_success": np.full(STEPS, np.nan, np.float32),
-        "policy_version": np.zeros(STEPS, np.int64),
         "meta": EpisodeMeta(outcome, "online", SPEC.fingerprint, uuid=f"e{seed}"),
     }
-    return Episode(**(fields | changes))
+    return _made["blank"](STEPS, outcome, **(fields | changes))
 
 
 def changed(array: np.ndarray, rows: Any, value: Any) -> np.ndarray:

@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.schema import Episode, EpisodeMeta, Outcome, Source
+from data.schema import Episode, Outcome, Source
 from data.store.commit_log import Commit
 from data.views import Role, roles, select
 
+_made = runpy.run_path(str(Path(__file__).parents[1] / "data" / "made_episodes.py"))
 SOURCES = st.lists(st.sampled_from(list(Source)), min_size=1, max_size=12)
 
 
 def _episode(sources: list[Source], kind: str, outcome: Outcome) -> Episode:
-    t = len(sources)
-    return Episode(
-        images={},
-        state=np.zeros((t + 1, 1), np.float32),
-        stamp_s=np.arange(t + 1.0),
-        marked_success=np.zeros(t + 1, bool),
-        proposed=np.zeros((t, 4), np.float32),
-        executed=np.zeros((t, 4), np.float32),
-        source=np.array(sources, np.uint8),
-        reward=np.zeros(t, np.float32),
-        terminated=np.zeros(t, bool),
-        truncated=np.zeros(t, bool),
-        p_success=np.zeros(t, np.float32),
-        policy_version=np.zeros(t, np.int64),
-        meta=EpisodeMeta(outcome, kind, "spec"),
-    )
+    return _made["blank"](len(sources), outcome, kind, source=np.array(sources, np.uint8))
 
 
 @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from data.errors import UserError
 from data.replay.capacity import GIB, Column, Layout
 from data.replay.ring import Drawn, Ring
-from data.schema import Episode, EpisodeMeta, Outcome, Source
+from data.schema import Episode, Outcome, Source
 from data.views import Role, roles
 
+_made = runpy.run_path(str(Path(__file__).parents[2] / "data" / "made_episodes.py"))
 LAYOUT = Layout.of({"frame": Column((2,), torch.int32)}, state_dim=2, action_dim=2)
 DISCOUNT = 0.5  # powers of it are exact
 Plan = tuple[int, Outcome, str, str, int]  # length, outcome, kind, who drove, seed
@@ -29,21 +31,15 @@ def labelled(number: int, plan: Plan) -> Episode:
     rng = np.random.default_rng(seed)
     label = np.stack((np.full_like(t, number), t), 1).astype(np.float32)
     human = {"policy": t[1:] < 0, "person": t[1:] > 0, "both": rng.random(length) < 0.4}[driver]
-    last, ended = t[1:] == length, outcome in (Outcome.SUCCESS, Outcome.FAILURE)
-    return Episode(
-        images={},
+    return _made["blank"](
+        length,
+        outcome,
+        kind,
         state=label,
-        stamp_s=t / 10,
-        marked_success=np.zeros(length + 1, bool),
         proposed=np.full((length, 2), np.nan, np.float32),
         executed=label[:-1],
         source=np.where(human, Source.HUMAN, Source.POLICY).astype(np.uint8),
         reward=rng.integers(0, 4, length).astype(np.float32),  # not only at the end: sums have to be right
-        terminated=last & ended,
-        truncated=last & (not ended),
-        p_success=np.zeros(length, np.float32),
-        policy_version=np.zeros(length, np.int64),
-        meta=EpisodeMeta(outcome, kind, "test"),
     )
 
 

@@ -1,22 +1,32 @@
 """Checklist, preview captures and relabelling of many: pure parts and their files."""
 
 import json
+import runpy
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifier.calibrate import Calibration
 from classifier.detector import Verdict
+from classifier.model import SuccessModel
 from data.errors import UserError
+from data.schema import Outcome
 from data.store.episode_store import EpisodeStore
 from data.store.reader import open_reader
+from hilserl.cli import main
 from hilserl.commands import relabel_all
 from hilserl.commands.capture import KINDS, bar, meters, next_kind
-from hilserl.commands.classifier_preview import Wrong, captured, picture
+from hilserl.commands.classifier_preview import Shown, Wrong, captured, picture
+from hilserl.commands.classifier_train import ClassifierTrainArgs, make_spec
+from hilserl.tasks import bowl_task
 from teleop.inputs import Button, OperatorState, Prompt
+
+_detectors = runpy.run_path(str(Path(__file__).parents[2] / "classifier" / "made_detectors.py"))
 
 
 def test_the_checklist_asks_for_every_kind_in_its_share():
@@ -75,19 +85,34 @@ def test_a_label_file_that_does_not_fit_changes_nothing(run, tmp_path, content):
     assert not open_reader(run).annotations.entries()
 
 
-def test_wrong_is_counted_in_frames_and_goes_no_further():
-    presses = [False, True, False]
-
+def test_wrong_is_about_the_frame_that_was_shown_and_goes_no_further():
     class Hands:
+        pressed = frozenset[Button]()
+
         def read(self):
-            pressed = {Button.FAILURE} if presses.pop(0) else set()
-            return OperatorState(stamp_s=0.0, pressed=frozenset(pressed))
+            return OperatorState(stamp_s=0.0, pressed=self.pressed)
 
         def tell(self, prompt, **details): ...
 
-    wrong = Wrong(Hands())  # type: ignore[arg-type]
+    class Detector:
+        version, calibration = "v", Calibration(0.5, 1, 0.0)
+
+        def reset(self): ...
+
+        def step(self, observation):
+            return Verdict(0.9, True)
+
+    hands, shown = Hands(), Shown(Detector())  # type: ignore[arg-type]
+    wrong = Wrong(hands, shown)  # type: ignore[arg-type]
+    shown.reset()
     wrong.tell(Prompt.EPISODE_STARTED, uuid="u")
-    assert all(not wrong.read().pressed for _ in range(3))
+    assert not wrong.read().note
+    for frame in range(1, 4):
+        shown.step(None)  # type: ignore[arg-type]
+        for look in range(5):  # the hands are looked at many times a frame
+            hands.pressed = frozenset({Button.FAILURE} if (frame, look) == (2, 4) else ())
+            state = wrong.read()
+            assert not state.pressed and state.note == "WOULD END HERE: success"  # which the page shows
     assert wrong.frames == [2]
 
 
@@ -105,3 +130,72 @@ def test_the_picture_says_when_an_episode_would_end():
     assert "WOULD END" in picture(Verdict(0.9, True), 0.5)
     assert "WOULD END" not in picture(Verdict(0.9, False), 0.5)
     assert "unlike" in picture(Verdict(0.9, False, drift=2.0), 0.5)
+
+
+S, F, N = Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT
+SEEN = [  # how it ended, the frame from which on another classifier sees success, how it counts then
+    (S, 9, S),
+    (S, None, N),
+    (N, 9, S),
+    (S, 4, S),  # it would have ended earlier: what was done after that is not what the policy would have met
+    (N, None, N),
+    (F, 9, F),  # a person's word
+]
+
+
+@pytest.fixture
+def judged(tmp_path, made):
+    """A run whose episodes ended by one classifier, and another classifier."""
+    spec, episodes = made.task(cameras=1, size_px=48), []
+    for number, (outcome, frame, _) in enumerate(SEEN):
+        episode = made.episode(spec, number, 9, outcome=outcome)
+        state = np.full_like(episode.state, -1.0)
+        state[len(state) if frame is None else frame :, 0] = 1.0
+        ends = {"reward": outcome is S, "terminated": outcome is not N, "truncated": outcome is N}
+        last = {k: (np.arange(9) == 8) & v for k, v in ends.items()}
+        episodes.append(replace(episode, state=state, **(last | {"reward": last["reward"].astype(np.float32)})))
+    with EpisodeStore.create_or_open(tmp_path / "run" / "store", spec) as store:
+        for episode in episodes:
+            store.append(episode)
+    _detectors["gated"](tmp_path / "other", spec, episodes)
+    return tmp_path / "run", f"--classifier={tmp_path / 'other'}"
+
+
+def test_another_classifier_is_a_view_until_it_is_applied(judged, capsys):
+    run, other = judged
+
+    def relabelled(*flags):
+        assert main(["data", "relabel", str(run), other, *flags]) == 0
+        return capsys.readouterr().out
+
+    assert "2 of 6 would change; nothing is changed" in relabelled()
+    reader = open_reader(run)
+    assert not reader.annotations.entries()
+    assert "2 of 6 would change; outcomes follow it now" in relabelled("--apply")
+    found = [reader.read(c) for c in reader.commits()]
+    assert [e.meta.outcome for e in found] == [now for _, _, now in SEEN]
+    for episode, (_, _, now) in zip(found, SEEN, strict=True):
+        assert episode.reward.tolist() == [0.0] * 8 + [float(now is S)]
+        assert (episode.terminated[-1], episode.truncated[-1]) == (now is not N, now is N)
+    assert "0 of 6 would change" in relabelled("--apply")
+    assert main(["data", "relabel", str(run), "--episode=1", "--undo"]) == 0
+    assert reader.read(1).meta.outcome is S
+
+
+def test_what_a_person_has_decided_stays_when_a_classifier_is_applied(judged, capsys):
+    run, other = judged
+    assert main(["data", "relabel", str(run), "--episode=1", "--outcome=success", "--why=I saw it"]) == 0
+    assert main(["data", "relabel", str(run), other, "--apply"]) == 0
+    assert "1 of 5 would change" in capsys.readouterr().out
+    assert open_reader(run).read(1).meta.outcome is S
+
+
+def test_the_encoder_may_be_that_of_another_tasks_policy_if_it_sees_images_of_this_size():
+    bowl = bowl_task()  # the policy that is shipped was made for the lift
+    spec, start = make_spec(ClassifierTrainArgs(Path()), bowl)
+    assert start is not None and spec.task_fingerprint == bowl.fingerprint
+    assert all(SuccessModel(spec, start).trunks[0][c.name].features == start(c.name).features for c in spec.cameras)
+    cameras = tuple(replace(c, size_px=96) for c in bowl.observation.cameras)
+    larger = replace(bowl, observation=replace(bowl.observation, cameras=cameras))
+    with pytest.raises(UserError, match=r"\[84\] px.*\[96\].*--encoder=strided"):
+        make_spec(ClassifierTrainArgs(Path()), larger)

@@ -86,13 +86,16 @@ def test_a_failure_that_the_detector_sees_ends_the_episode(bench):
 
 
 class Plays(Sees):
-    """A detector that says these things in turn, then the last of them."""
+    """A detector that says these things in turn."""
 
     def __init__(self, *verdicts: Verdict) -> None:
-        self._verdicts = list(verdicts)
+        self._verdicts = verdicts
+
+    def reset(self):
+        self._left = list(self._verdicts)
 
     def step(self, observation):
-        return self._verdicts.pop(0) if len(self._verdicts) > 1 else self._verdicts[0]
+        return self._left.pop(0)
 
 
 def test_stages_are_noted_when_they_are_passed_and_the_last_one_is_success(bench):

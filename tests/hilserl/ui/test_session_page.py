@@ -216,3 +216,10 @@ def test_a_damaged_file_is_said_and_hides_nothing_else(stage: Stage, page: Page,
 
 def test_the_page_is_light() -> None:
     assert sum(p.stat().st_size for p in STATIC.iterdir()) < 200_000
+
+
+def test_in_a_preview_failure_means_that_the_classifier_is_wrong(page: Page, stage: Stage) -> None:
+    page.goto(stage.url)
+    stage.show(authority=Authority.HUMAN, drives="human", kind="preview", note="WOULD END HERE: success")
+    expect(page.locator("[data-do=failure]")).to_contain_text("Wrong")
+    expect(page.locator("#why")).to_have_text("WOULD END HERE: success")
