@@ -81,8 +81,10 @@ class Shown:
         self.frame, self.ends = 0, ""  # the newest frame of the episode, and how it would end here
 
     def at(self, threshold: float) -> Shown:
-        """Show the same with another threshold."""
-        return Shown(self._detector.at(threshold))
+        """Show the same with another threshold from now on; `Wrong` goes on looking at this."""
+        self._detector = self._detector.at(threshold)
+        self.version, self.calibration = self._detector.version, self._detector.calibration
+        return self
 
     def reset(self) -> None:
         """Begin an episode."""
@@ -133,7 +135,7 @@ def main(argv: Sequence[str]) -> int:
     task = args.read_task()
     detector = read_detector(ClassifierArgs(path), task)
     assert detector is not None  # a path was given
-    threshold, shown, seen, count = detector.calibration.threshold, Shown(detector), list[Wrong](), 0
+    shown, seen, count = Shown(detector), list[Wrong](), 0
 
     def around(operator: Operator) -> Operator:
         seen.append(Wrong(operator, shown))
@@ -141,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
 
     def done(episode: Episode) -> None:
         nonlocal count
-        labels = captured(episode, seen[-1].frames, threshold)
+        labels = captured(episode, seen[-1].frames, shown.calibration.threshold)
         notes = Annotations(Path(args.output_dir) / "store")
         for name, mask in (labels or {}).items():
             notes.relabel(episode.meta.uuid, from_mask(mask), WHY, name)

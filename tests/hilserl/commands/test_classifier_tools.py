@@ -102,8 +102,12 @@ def test_wrong_is_about_the_frame_that_was_shown_and_goes_no_further():
         def step(self, observation):
             return Verdict(0.9, True)
 
+        def at(self, threshold):
+            return Detector()
+
     hands, shown = Hands(), Shown(Detector())  # type: ignore[arg-type]
     wrong = Wrong(hands, shown)  # type: ignore[arg-type]
+    shown = shown.at(0.7)  # moved by the person, between two episodes
     shown.reset()
     wrong.tell(Prompt.EPISODE_STARTED, uuid="u")
     assert not wrong.read().note

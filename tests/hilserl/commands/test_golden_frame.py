@@ -70,7 +70,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     monkeypatch.setattr(control, "WAIT_S", 0.0)
     monkeypatch.setattr(wiring, "WallClock", lambda: SimClock(world))
     monkeypatch.setattr(wiring, "open_arm", lambda *_, **__: contextlib.nullcontext(Table(world)))
-    monkeypatch.setattr(wiring, "preflight", lambda *_: (), raising=False)  # it asks a bus, and there is none
+    monkeypatch.setattr(wiring, "preflight", lambda *_: ())  # it asks a bus, and there is none
     monkeypatch.setattr(wiring, "open_cameras", lambda _: contextlib.nullcontext(Stuck()))
 
     def flags(*scripts: list) -> list[str]:
