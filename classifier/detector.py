@@ -146,9 +146,8 @@ class SuccessDetector:
         """Read a detector folder for use on this task.
 
         Raises:
-            UserError: there is no detector; says how to make one.
+            UserError: there is no detector, or weights and record do not belong together; says how to make one.
             SpecMismatch: the task shows one of its cameras with another crop or size; lists the differences.
-            ValueError: weights and record do not belong together.
         """
         path = Path(path)
         train = f"hilserl classifier train --output_dir={path.parent}"
@@ -163,10 +162,9 @@ class SuccessDetector:
         model.load_state_dict(load((path / WEIGHTS).read_bytes()))
         detector = SuccessDetector(model, *(draccus.decode(Calibration, c) for c in record["calibrations"]))
         if detector.version != record["version"]:
-            raise ValueError(
-                f"the weights in {path} are not those its {RECORD} was written for (version "
-                f"{detector.version}, recorded {record['version']}); train again with "
-                "`hilserl classifier train`"
+            raise UserError(
+                f"{path} is not what its {RECORD} was written for (version {detector.version}, recorded "
+                f"{record['version']}): its weights were exchanged, or an older version made it. Train again: {train}"
             )
         return detector
 

@@ -121,7 +121,7 @@ def test_load_refuses_weights_of_another_detector_and_an_empty_folder(detector, 
     detector.save(tmp_path / "a")
     other.save(tmp_path / "b")
     (tmp_path / "a" / "weights.safetensors").write_bytes((tmp_path / "b" / "weights.safetensors").read_bytes())
-    with pytest.raises(ValueError, match="train again"):
+    with pytest.raises(UserError, match="Train again"):
         SuccessDetector.load(tmp_path / "a", task)
     with pytest.raises(UserError, match="hilserl classifier train"):
         SuccessDetector.load(tmp_path / "nothing", task)
