@@ -69,9 +69,10 @@ def browser_rows(snapshots: int, stops: int) -> list[str]:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         weight = list[int]()
         page.on("response", lambda r: weight.append(len(r.body())) if r.ok else None)
-        publish(run, 0)
         page.goto(f"http://localhost:{PORT}/")
-        page.wait_for_selector("#cameras canvas >> nth=1")
+        while page.locator("#cameras canvas").count() < 2:
+            publish(run, 0)
+            page.wait_for_timeout(1e3 / RATE_HZ)
         page.evaluate(SEEN)
         published = {}
         for number in range(1, snapshots + 1):
