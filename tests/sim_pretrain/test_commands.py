@@ -33,7 +33,7 @@ def until(condition: Callable[[], object], what: str, timeout_s: float = 180.0) 
 
 
 def start_rig(directory: Path) -> subprocess.Popen:
-    command = [*HILSERL, "rig", f"--directory={directory}", "--time_scale=6"]
+    command = [*HILSERL, "rig", f"--directory={directory}", "--time_scale=6", "--profile.camera_fps=15"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until((directory / "rig.json").exists, "the rig is ready")
     return process

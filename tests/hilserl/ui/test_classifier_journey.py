@@ -28,7 +28,15 @@ EPISODES = 5  # the scripted operator succeeds in the first three of five
 @pytest.fixture
 def rig() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="rig"))  # short: a socket's path has 107 characters at most
-    command = [sys.executable, "-m", "hilserl.cli", "rig", f"--directory={directory}", "--time_scale=4"]
+    command = [
+        sys.executable,
+        "-m",
+        "hilserl.cli",
+        "rig",
+        f"--directory={directory}",
+        "--time_scale=4",
+        "--profile.camera_fps=15",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline_s = time.monotonic() + 90
     while not (directory / "rig.json").exists():

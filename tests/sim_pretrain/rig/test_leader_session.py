@@ -35,7 +35,15 @@ def until(condition: Callable[[], object], what: str) -> None:
 def rig() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="rig"))  # short: a socket's path has 107 characters at most
     with (directory / "log").open("w") as log:
-        command = [*HILSERL, "rig", "--leader", "--gamepad", f"--directory={directory}", "--time_scale=3"]
+        command = [
+            *HILSERL,
+            "rig",
+            "--leader",
+            "--gamepad",
+            f"--directory={directory}",
+            "--time_scale=3",
+            "--profile.camera_fps=15",
+        ]
         process = subprocess.Popen(command, stderr=log)
     try:
         until((directory / "rig.json").exists, "the rig is ready")
