@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from data.errors import UserError
 from data.schema import Episode, Outcome, Source
 
 
@@ -41,8 +42,16 @@ def staged(episode: Episode, each: float) -> Episode:
 
     Success pays the rest of 1. The detector's stages are latched, and noted once an episode (`stage_1`, ...), so
     nothing is earned by passing one again.
+
+    Raises:
+        UserError: nothing would be left for success.
     """
     passed = [int(step) for name, step in episode.meta.notes.items() if name.startswith("stage_")] if each else []
+    if not 0 <= each * max(len(passed), 1) < 1:
+        raise UserError(
+            f"stage_reward is {each:g}, and {len(passed)} stages were passed; accepted is 0 or more, and less than 1 "
+            "for all of them together: set --learner.stage_reward"
+        )
     reward = episode.reward.copy()
     reward[-1] -= each * len(passed) * (episode.meta.outcome is Outcome.SUCCESS)
     reward[passed] += each

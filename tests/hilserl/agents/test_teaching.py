@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.errors import UserError
 from data.schema import Episode, Outcome, Source
 from hilserl.agents.teaching import penalised, shown, staged
 
@@ -80,3 +81,11 @@ def test_stages_are_paid_once_and_a_success_is_worth_one(episode_of, passed: lis
     assert (np.cumsum(paid) <= 1).all() and (paid >= 0).all()
     assert np.flatnonzero(paid[:-1]).tolist() == [t for t in sorted(passed) if t < 11]
     assert np.array_equal(staged(told, 0.0).reward, reward) and np.array_equal(told.reward, reward)
+
+
+@pytest.mark.parametrize("each", [-0.1, 0.5, 2.0])
+def test_stages_that_would_leave_nothing_for_success_are_refused(episode_of, each: float) -> None:
+    episode = episode_of([P] * 12, Outcome.SUCCESS)
+    told = replace(episode, meta=replace(episode.meta, notes={"stage_1": 3, "stage_2": 5}))
+    with pytest.raises(UserError, match=r"2 stages were passed; .*less than 1.*--learner\.stage_reward"):
+        staged(told, each)
