@@ -16,6 +16,7 @@ from data.errors import UserError
 from data.spec import RESET_TOLERANCE_M
 from hilserl.loop.env import ArmEnv, Step
 from hilserl.robot.checkup import Finding, Level
+from hilserl.robot.joints import JointLimits
 from hilserl.robot.kinematics import JOINTS, ee_position
 
 REACH_M = 0.02  # of each motion along an axis
@@ -111,6 +112,11 @@ def judged(what: str, axis: int, moved_m: np.ndarray) -> Finding:
     return Finding(Level.FAIL, what, f"{words}. {_RECALIBRATE}")
 
 
+def wider_side(positions_rad: np.ndarray, limits: JointLimits) -> np.ndarray:
+    """Return 1 or -1 for each joint [6]: where its range leaves more room. In the very middle either side will do."""
+    return np.where(positions_rad <= (limits.low_rad + limits.high_rad) / 2, 1.0, -1.0)
+
+
 def _when(time_s: np.ndarray, made: np.ndarray, share: float) -> float:
     past = np.flatnonzero(made >= share)
     if not past.size:
@@ -175,8 +181,7 @@ class Handshake:
         home, limits = self._env.arm.read().positions_rad, self._env.arm.limits
         for _ in range(self._samples(STEP_S)):  # without the trim of a planned motion an arm sags
             self._write(home)
-        wider = np.sign(limits.low_rad + limits.high_rad - 2 * home)[index]
-        return home, wider * np.eye(6)[index]
+        return home, wider_side(home, limits)[index] * np.eye(6)[index]
 
     def _samples(self, seconds: float) -> int:
         return round(seconds * self._env.task.rate_hz * self._env.task.inner_steps)

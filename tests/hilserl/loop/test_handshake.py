@@ -15,8 +15,10 @@ from hilserl.loop.handshake import (
     judged,
     response,
     turn_back,
+    wider_side,
 )
 from hilserl.robot.checkup import Level
+from hilserl.robot.joints import JointLimits
 from hilserl.robot.kinematics import JOINTS
 from sim_pretrain.world.sim_arm import SimArm, SimClock
 
@@ -100,3 +102,9 @@ def test_a_dead_band_is_how_far_the_goal_turns_back_alone(band_ticks):
     angle[falling] = np.minimum(angle[falling], goal[falling] + band_ticks * tick)
     assert turn_back(goal, angle) == pytest.approx((band_ticks + 1) * tick)
     assert turn_back(goal, np.full_like(goal, 0.3)) == pytest.approx(12 * tick), "it never followed"
+
+
+def test_a_joint_in_the_middle_of_its_range_is_stepped_too():
+    limits = JointLimits(np.full(6, -1.5), np.full(6, 1.5))
+    sides = wider_side(np.array([-0.3, 0.0, 0.3, 1.4, -1.4, 0.0]), limits)
+    assert sides.tolist() == [1, 1, -1, -1, 1, 1]
