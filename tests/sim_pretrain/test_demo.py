@@ -56,7 +56,7 @@ def test_the_hard_table_keeps_every_change_that_was_asked_for(tmp_path: Path) ->
 def test_quick_demo_runs_every_stage(run: Path, capsys) -> None:
     command = [sys.executable, "-m", "hilserl.cli", "demo", f"--output_dir={run}"]
     done = subprocess.run(
-        [*command, "--quick", "--time_scale=8", "--profile.camera_fps=15"], capture_output=True, text=True
+        [*command, "--quick", "--time_scale=4", "--profile.camera_fps=15"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     for number in range(1, 6):
