@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -49,6 +50,8 @@ from teleop.scripted import ClumsyConfig, ScriptedConfig, ScriptedOperator
 HERE = Path(__file__).parent
 RESULTS = HERE / "learning_study.jsonl"
 EVALUATIONS = 50
+STEPS_A_MINUTE = 60 * find_task("lift").spec.rate_hz
+OVER = {"episodes": "operated episodes", "arm_minutes": "minutes of the arm, the 20 untouched episodes included"}
 # no difference to the training simulation; the table of `hilserl demo`; that of `hilserl demo --hard`
 SHIFTS: dict[str, WorldProfile] = {"none": WorldProfile(), "moderate": RealWorld(), "hard": HardWorld()}
 CHECKS = {"none": (2, 5, 10, 20), "moderate": (2, 5, 10, 20, 40, 60), "hard": (20, 40, 60, 80, 100, 120)}
@@ -210,7 +213,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.do == "show":
         print(table(read(args.results)))
-        plot(read(args.results), HERE.parent / "docs" / "learning.png")
+        for over, name in (("episodes", "learning.png"), ("arm_minutes", "learning_minutes.png")):
+            plot(read(args.results), over, HERE.parent / "docs" / name)
         return
     torch.set_num_threads(1)
     have = [tuple(r[k] for k in ("arm", "shift", "operator", "seed")) for r in read(args.results)]
@@ -241,6 +245,7 @@ def pooled(rows: list[dict[str, Any]], name: str, setting: tuple[str, str]) -> l
         wins, n = sum(p["wins"] for p in points), sum(p["n"] for p in points)
         low, high = wilson(wins, n)
         mean = {k: float(np.nanmean([p[k] for p in points])) for k in ("robot_steps", "human_steps", "cpu_minutes")}
+        mean["arm_minutes"] = mean["robot_steps"] / STEPS_A_MINUTE
         out.append({"episodes": points[0]["episodes"], "wins": wins, "n": n, "low": low, "high": high, **mean})
     return out
 
@@ -251,40 +256,48 @@ def table(rows: list[dict[str, Any]]) -> str:
     for shift, operator in settings(rows):
         stops = (0, *CHECKS[shift])
         head = " | ".join(map(str, stops))
-        lines += [f"| {shift} shift, operator: {operator} | seeds | {head} | steps by a person | CPU min |"]
-        lines += ["|---" * (len(stops) + 4) + "|"]
+        lines += [f"| {shift} shift, operator: {operator} | seeds | {head} | steps by a person | arm min | CPU min |"]
+        lines += ["|---" * (len(stops) + 5) + "|"]
         for name in ARMS:
             if curve := pooled(rows, name, (shift, operator)):
                 cells = [f"{p['wins'] / p['n']:.0%} ({p['low']:.0%} to {p['high']:.0%})" for p in curve]
-                share = curve[-1]["human_steps"] / max(curve[-1]["robot_steps"], 1)
+                last = curve[-1]
+                share = last["human_steps"] / max(last["robot_steps"], 1)
                 seeds = f"{curve[0]['n'] / EVALUATIONS:.0f}"
-                lines += [f"| {name} | {seeds} | {' | '.join(cells)} | {share:.0%} | {curve[-1]['cpu_minutes']:.1f} |"]
+                cells += [f"{share:.0%}", f"{last['arm_minutes']:.1f}", f"{last['cpu_minutes']:.1f}"]
+                lines += [f"| {name} | {seeds} | {' | '.join(cells)} |"]
         lines.append("")
     return "\n".join(lines)
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Draw success over operated episodes, one panel a setting; the band is the default recipe's interval."""
+def plot(rows: list[dict[str, Any]], over: str, path: Path) -> None:
+    """Draw success over one of OVER, one panel a setting; the band is the default recipe's interval."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     panels = settings(rows)
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.6 * len(panels), 4.6), layout="constrained", squeeze=False)
-    for panel, setting in zip(axes[0], panels, strict=True):
+    across = min(3, len(panels))
+    down = math.ceil(len(panels) / across)
+    size = (4.6 * across, 4.2 * down)
+    figure, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
+    for empty in axes.flat[len(panels) :]:
+        empty.axis("off")
+    for panel, setting in zip(axes.flat, panels, strict=False):
         for number, name in enumerate(ARMS):
             if curve := pooled(rows, name, setting):
-                x, rate = [p["episodes"] for p in curve], [p["wins"] / p["n"] for p in curve]
+                x, rate = [p[over] for p in curve], [p["wins"] / p["n"] for p in curve]
                 style = {"color": f"C{number % 10}", "ls": "-" if number < 10 else "--", "lw": 1.3 if number else 2.6}
                 panel.plot(x, rate, label=name, **style)
                 if not number:
                     panel.fill_between(x, [p["low"] for p in curve], [p["high"] for p in curve], alpha=0.2, lw=0)
-        panel.set(title=f"{setting[0]} shift, operator: {setting[1]}", xlabel="operated episodes", ylim=(0, 1.02))
+        panel.set(title=f"{setting[0]} shift, operator: {setting[1]}", xlabel=OVER[over], ylim=(0, 1.02))
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(fontsize=7, frameon=False, loc="lower right")
-    axes[0, 0].set_ylabel("untouched success")
+    for first in axes[:, 0]:
+        first.set_ylabel("untouched success")
     figure.savefig(path, dpi=150)
     plt.close(figure)
 

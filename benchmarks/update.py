@@ -34,6 +34,8 @@ LEROBOT_CNN = ((7, 2), (5, 2), (3, 2), (3, 2))  # kernel and stride of its convo
 LATENT = 256  # LeRobot reduces each of two cameras to 256 by a matrix of its own; both by one of 256 is as much work
 IMAGENET = {"mean": [[[0.485]], [[0.456]], [[0.406]]], "std": [[[0.229]], [[0.224]], [[0.225]]]}
 EQUAL = SacConfig(actor_every=1, anchor_start=0.0)  # as LeRobot: no anchor, and an actor that learns as often
+RESNET = NetworkConfig(encoder="resnet10", pooling="spatial", squeeze=64)
+DEFAULTS = {"frozen": (RESNET, SacConfig()), "trained": (NetworkConfig(), SacConfig(encoder_lr=3e-4))}
 PEER = "LeRobot"
 
 
@@ -51,14 +53,19 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch; rows of the table for each")
     parser.add_argument("--runs", type=int, default=5, help="turns of each; the table shows their median")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for both sides")
+    parser.add_argument("--compile", action="store_true", help="our defaults with losses by torch.compile, too")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     print(f"{platform.machine()}, {args.device}, torch {torch.__version__}, {args.runs} runs\n")
     print("| what | torch threads | CPU ms | wall ms | LeRobot's, CPU | LeRobot's, wall |\n|---|---|---|---|---|---|")
     makers = {"frozen": ("frozen ResNet-10", frozen), "trained": ("small CNN, end to end", trained)}
-    for name, make in (makers[encoder] for encoder in args.encoders):
+    for encoder in args.encoders:
+        name, make = makers[encoder]
         torch.set_num_threads(1)
         sides = make(args.device)
+        if args.compile:
+            network, sac = DEFAULTS[encoder]
+            sides["ours, defaults, compiled"] = new_ours(network, sac, args.device, compiled=True)
         for side, contender in sides.items():
             print(f"| {name}, a frame arrives: {side} | 1 | {contender.arrival_ms:.1f} | | | |")
         for threads in args.threads:
@@ -72,12 +79,12 @@ def main() -> None:
 
 def frozen(device: str) -> dict[str, Contender]:
     """Return LeRobot, ours with its network and an actor that learns as often, twice, and ours with its defaults."""
-    network = NetworkConfig(encoder="resnet10", pooling="spatial", squeeze=LATENT)
+    network = replace(RESNET, squeeze=LATENT)
     return {
         PEER: new_lerobot(device, vision_encoder_name="resnet10", freeze_vision_encoder=True),
         "ours, equal": new_ours(network, EQUAL, device),
         "ours, equal, bf16": new_ours(replace(network, bf16=True), EQUAL, device),
-        "ours, defaults": new_ours(replace(network, squeeze=64), SacConfig(), device),
+        "ours, defaults": new_ours(*DEFAULTS["frozen"], device),
     }
 
 
@@ -89,7 +96,7 @@ def trained(device: str) -> dict[str, Contender]:
         PEER: new_lerobot(device, vision_encoder_name=None, freeze_vision_encoder=False),
         "ours, equal": new_ours(network, replace(EQUAL, encoder_lr=3e-4), device),
         "ours, equal, bf16": new_ours(replace(network, bf16=True), replace(EQUAL, encoder_lr=3e-4), device),
-        "ours, defaults": new_ours(NetworkConfig(), SacConfig(encoder_lr=3e-4), device),
+        "ours, defaults": new_ours(*DEFAULTS["trained"], device),
     }
 
 
@@ -135,7 +142,7 @@ def episodes() -> list[Episode]:
     return [episode(0), episode(1, human_steps=STEPS)]
 
 
-def new_ours(network: NetworkConfig, sac: SacConfig, device: str) -> Contender:
+def new_ours(network: NetworkConfig, sac: SacConfig, device: str, *, compiled: bool = False) -> Contender:
     """Return ours as the learner makes it."""
     torch.manual_seed(0)
     policy, seen = Policy(task().observation, 4, network), episodes()
@@ -147,6 +154,9 @@ def new_ours(network: NetworkConfig, sac: SacConfig, device: str) -> Contender:
         device=device,
     )
     agent, memory = make_agent(task(), policy, config)
+    if compiled:
+        for loss in ("critic_loss", "actor_loss"):
+            setattr(agent, loss, torch.compile(getattr(agent, loss)))
     started_s = time.process_time()
     for one in seen:
         memory.add(one)
